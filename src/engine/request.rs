@@ -1,0 +1,102 @@
+//! What the engine is asked for and what it gives: no HTTP, no serde.
+
+use std::sync::Arc;
+
+use tokio::sync::mpsc;
+
+use crate::Result;
+
+/// Prompt audio as it came: decoded, mono, at its own rate.
+#[derive(Debug, Clone)]
+pub struct PromptAudio {
+    /// Samples in [-1, 1].
+    pub samples: Arc<Vec<f32>>,
+    /// Their rate, hertz.
+    pub sample_rate: u32,
+}
+
+/// Whose voice, and how it is prompted.
+#[derive(Debug, Clone)]
+pub enum Mode {
+    /// A known voice: a built-in speaker (by embedding), or a saved clone (zero-shot).
+    Sft {
+        /// Voice id.
+        voice: String,
+    },
+    /// The voice of the prompt, continuing it.
+    ZeroShot {
+        /// Prompt recording.
+        prompt: PromptAudio,
+        /// What is said in it.
+        prompt_text: String,
+    },
+    /// The voice of the prompt without its words.
+    CrossLingual {
+        /// Prompt recording.
+        prompt: PromptAudio,
+    },
+    /// A known voice and an instruction (instruct2 where the voice has a prompt).
+    Instruct {
+        /// Voice id.
+        voice: String,
+        /// The instruction.
+        instruct_text: String,
+    },
+    /// The voice of the prompt and an instruction.
+    InstructPrompt {
+        /// Prompt recording.
+        prompt: PromptAudio,
+        /// The instruction.
+        instruct_text: String,
+    },
+}
+
+impl Mode {
+    /// The mode's name in logs.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Mode::Sft { .. } => "sft",
+            Mode::ZeroShot { .. } => "zero_shot",
+            Mode::CrossLingual { .. } => "cross_lingual",
+            Mode::Instruct { .. } => "instruct",
+            Mode::InstructPrompt { .. } => "instruct2",
+        }
+    }
+}
+
+/// One synthesis.
+#[derive(Debug, Clone)]
+pub struct SpeechRequest {
+    /// Id in logs and in error answers.
+    pub id: String,
+    /// What to say.
+    pub text: String,
+    /// Voice and prompting.
+    pub mode: Mode,
+    /// Speed factor, 0.5 to 2.
+    pub speed: f32,
+    /// Seed of every random part; never 0 here (the caller draws one).
+    pub seed: u64,
+    /// Chunked synthesis for low latency (true), or whole segments (false).
+    pub stream: bool,
+}
+
+/// Audio as it is made. Dropping it cancels the synthesis.
+#[derive(Debug)]
+pub struct SpeechStream {
+    /// Hertz.
+    pub sample_rate: u32,
+    /// Chunks of mono samples in [-1, 1]; an error is the last item.
+    pub chunks: mpsc::Receiver<Result<Vec<f32>>>,
+}
+
+/// A voice as listed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VoiceInfo {
+    /// Id as clients name it.
+    pub id: String,
+    /// Name to show.
+    pub name: String,
+    /// Comes with the model (true) or was cloned (false).
+    pub built_in: bool,
+}

@@ -1,0 +1,54 @@
+//! Every bound of the server in one place, with its unit. Nothing in the crate grows without one of these.
+
+use std::time::Duration;
+
+/// Characters of `tts_text` in one request.
+pub const TTS_TEXT_CHARS: usize = 10_000;
+/// Characters of `prompt_text` or `instruct_text`.
+pub const PROMPT_TEXT_CHARS: usize = 1_000;
+/// Characters of a voice id or voice name.
+pub const VOICE_ID_CHARS: usize = 64;
+/// Saved voices; one more is refused.
+pub const SAVED_VOICES: usize = 10_000;
+/// Bytes of a JSON request body (a base64 prompt of 30 s at 48 kHz stereo is 7.7 MB).
+pub const JSON_BODY_BYTES: usize = 24 << 20;
+/// Bytes of a multipart request body.
+pub const MULTIPART_BODY_BYTES: usize = 64 << 20;
+/// Bytes of one multipart text field.
+pub const FORM_FIELD_BYTES: usize = 64 << 10;
+/// Bytes of an encoded prompt audio file.
+pub const PROMPT_FILE_BYTES: usize = 32 << 20;
+/// Shortest prompt audio after trimming, seconds.
+pub const PROMPT_MIN_SECONDS: f32 = 0.5;
+/// Longest prompt audio after trimming, seconds (the speech tokenizer's limit).
+pub const PROMPT_MAX_SECONDS: f32 = 30.0;
+/// Longest decoded audio file before trimming, seconds: bounds memory while decoding.
+pub const DECODED_MAX_SECONDS: f32 = 300.0;
+/// Lowest sample rate accepted in prompt audio, hertz.
+pub const PROMPT_MIN_RATE: u32 = 8_000;
+/// Highest sample rate accepted in prompt audio, hertz.
+pub const PROMPT_MAX_RATE: u32 = 384_000;
+/// Channels accepted in prompt audio.
+pub const PROMPT_MAX_CHANNELS: usize = 32;
+/// Lowest `speed`.
+pub const SPEED_MIN: f32 = 0.5;
+/// Highest `speed`.
+pub const SPEED_MAX: f32 = 2.0;
+/// Segments one text may be split into.
+pub const TEXT_SEGMENTS: usize = 500;
+/// Text tokens of one segment, prompt text included.
+pub const SEGMENT_TEXT_TOKENS: usize = 1_024;
+/// Audio chunks made but not yet sent, per request: a slow reader stops its own synthesis here.
+pub const CHUNKS_IN_FLIGHT: usize = 4;
+/// Requests that may wait for a lane when the command line does not say otherwise.
+pub const QUEUE_LENGTH: usize = 64;
+/// Time one request may take, from its arrival to its last sample, unless the command line says otherwise.
+pub const REQUEST_DEADLINE: Duration = Duration::from_secs(300);
+/// Seconds named in `Retry-After` when the server is full.
+pub const RETRY_AFTER_SECONDS: u32 = 2;
+/// Time a draining server waits for running requests.
+pub const DRAIN_DEADLINE: Duration = Duration::from_secs(30);
+/// Voices prepared from request prompts and kept for reuse.
+pub const PROMPT_CACHE_ENTRIES: usize = 64;
+/// Size of one log file before it rotates is by day; this many days are kept.
+pub const LOG_FILES_KEPT: usize = 14;

@@ -1,0 +1,4 @@
+//! The `cosyserve` command.
+fn main() -> std::process::ExitCode {
+    cosyserve::cli::main()
+}

@@ -1,0 +1,273 @@
+//! The bundle manifest (`bundle.json`): typed, checked, and the paths of the stage files. See `onnx/BUNDLE.md`.
+
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+use crate::{Error, Result};
+
+/// A graph or table file of the bundle.
+#[derive(Debug, Clone, Deserialize)]
+pub struct FileEntry {
+    /// Path relative to the bundle.
+    pub file: String,
+    /// SHA-256 of the file, lower-case hexadecimal.
+    pub sha256: String,
+    /// External weights beside the graph, if any.
+    #[serde(default)]
+    pub data: Option<String>,
+}
+
+/// Log-mel parameters of the prompt feature, in samples, hertz and bins.
+#[derive(Debug, Clone, Deserialize)]
+pub struct MelConfig {
+    /// Sample rate the mel is computed at, hertz.
+    pub sample_rate: u32,
+    /// FFT size, samples.
+    pub n_fft: usize,
+    /// Hop, samples.
+    pub hop: usize,
+    /// Window, samples.
+    pub window: usize,
+    /// Mel bins.
+    pub bins: usize,
+    /// Lowest filter edge, hertz.
+    pub fmin: f32,
+    /// Highest filter edge, hertz.
+    pub fmax: f32,
+}
+
+/// Sampler defaults (repetition-aware sampling).
+#[derive(Debug, Clone, Copy, Deserialize)]
+pub struct SamplingConfig {
+    /// Nucleus mass.
+    pub top_p: f32,
+    /// Nucleus size.
+    pub top_k: usize,
+    /// Window in which repeats are counted, tokens.
+    pub win_size: usize,
+    /// Share of the window that counts as repetition.
+    pub tau_r: f32,
+}
+
+/// The language model stage.
+#[derive(Debug, Clone, Deserialize)]
+pub struct LlmConfig {
+    /// Graph.
+    #[serde(flatten)]
+    pub graph: FileEntry,
+    /// Transformer layers.
+    pub layers: usize,
+    /// Key/value heads.
+    pub kv_heads: usize,
+    /// Head width.
+    pub head_dim: usize,
+    /// Element type of the KV cache: `f32` or `f16`.
+    pub kv_dtype: String,
+    /// Rows of the rotary caches: the longest sequence.
+    pub max_positions: usize,
+    /// Text ids are below this.
+    pub text_vocab: i64,
+    /// Id of speech token 0.
+    pub speech_offset: i64,
+    /// Width of the logits.
+    pub speech_vocab: usize,
+    /// Start-of-sequence id.
+    pub sos_id: i64,
+    /// Task id (end of text, start of speech).
+    pub task_id: i64,
+    /// Speech id that ends the speech.
+    pub eos: usize,
+    /// Speech ids that stop decoding.
+    pub stop: Vec<usize>,
+    /// Fill id of the bistream layout.
+    pub fill: usize,
+    /// Real speech tokens are below this.
+    pub speech_tokens: usize,
+    /// Sampler defaults.
+    pub sampling: SamplingConfig,
+    /// Least speech tokens per text token.
+    pub min_ratio: f32,
+    /// Most speech tokens per text token.
+    pub max_ratio: f32,
+}
+
+/// Fixed noise of the flow.
+#[derive(Debug, Clone, Deserialize)]
+pub struct NoiseConfig {
+    /// File.
+    #[serde(flatten)]
+    pub file: FileEntry,
+    /// Mel frames in it.
+    pub frames: usize,
+}
+
+/// The flow stage.
+#[derive(Debug, Clone, Deserialize)]
+pub struct FlowConfig {
+    /// Encoder graph.
+    pub encoder: FileEntry,
+    /// Estimator graph.
+    pub estimator: FileEntry,
+    /// Fixed noise.
+    pub noise: NoiseConfig,
+    /// Euler steps.
+    pub steps: usize,
+    /// Classifier-free guidance rate.
+    pub cfg_rate: f32,
+    /// Time schedule: `cosine` or `linear`.
+    pub schedule: String,
+    /// Attention chunk, tokens.
+    pub chunk_tokens: usize,
+    /// Look-ahead, tokens.
+    pub lookahead_tokens: usize,
+    /// Speaker embedding width.
+    pub spk_dim: usize,
+}
+
+/// The vocoder stage.
+#[derive(Debug, Clone, Deserialize)]
+pub struct VocoderConfig {
+    /// f0 predictor graph.
+    pub f0: FileEntry,
+    /// Decoder graph.
+    pub decoder: FileEntry,
+    /// Samples per mel frame.
+    pub hop: usize,
+    /// Overtones beside the fundamental.
+    pub harmonics: usize,
+    /// Amplitude of the sines.
+    pub sine_amp: f32,
+    /// Standard deviation of the noise in voiced parts.
+    pub noise_std: f32,
+    /// f0 above this is voiced, hertz.
+    pub voiced_threshold: f32,
+    /// Weights of the harmonics merge layer, `harmonics + 1`.
+    pub merge_weight: Vec<f32>,
+    /// Bias of the merge layer.
+    pub merge_bias: f32,
+    /// Mel frames carried between chunks.
+    pub cache_mel_frames: usize,
+}
+
+/// A special token of the text layout.
+#[derive(Debug, Clone, Deserialize)]
+pub struct SpecialToken {
+    /// Its text.
+    pub text: String,
+    /// Its id.
+    pub id: i64,
+}
+
+/// A built-in voice.
+#[derive(Debug, Clone, Deserialize)]
+pub struct VoiceEntry {
+    /// Id as clients name it.
+    pub id: String,
+    /// Name to show.
+    pub name: String,
+    /// File.
+    #[serde(flatten)]
+    pub file: FileEntry,
+}
+
+/// Where the bundle came from.
+#[derive(Debug, Clone, Deserialize)]
+pub struct SourceInfo {
+    /// Checkpoint name.
+    pub checkpoint: String,
+    /// Licence of the weights.
+    #[serde(default)]
+    pub licence: String,
+}
+
+/// `bundle.json`.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Manifest {
+    /// Format version; this server reads 1.
+    pub format: u32,
+    /// Model name.
+    pub name: String,
+    /// CosyVoice generation.
+    pub generation: u32,
+    /// Weight precision.
+    pub precision: String,
+    /// Origin.
+    pub source: SourceInfo,
+    /// Output sample rate, hertz.
+    pub sample_rate: u32,
+    /// Speech tokens per second.
+    pub token_rate: u32,
+    /// Mel frames per speech token.
+    pub token_mel_ratio: usize,
+    /// Prompt mel.
+    pub mel: MelConfig,
+    /// Text tokenizer.
+    pub tokenizer: FileEntry,
+    /// Language model.
+    pub llm: LlmConfig,
+    /// Flow.
+    pub flow: FlowConfig,
+    /// Vocoder.
+    pub vocoder: VocoderConfig,
+    /// Speaker encoder.
+    pub speaker_encoder: FileEntry,
+    /// Speech tokenizer.
+    pub speech_tokenizer: FileEntry,
+    /// Silent speech tokens whose runs are capped.
+    #[serde(default)]
+    pub silent_tokens: Vec<usize>,
+    /// End-of-prompt marker.
+    #[serde(default)]
+    pub end_of_prompt: Option<SpecialToken>,
+    /// Built-in voices.
+    #[serde(default)]
+    pub voices: Vec<VoiceEntry>,
+}
+
+/// A bundle on disk whose manifest has been read.
+#[derive(Debug, Clone)]
+pub struct Bundle {
+    /// Its directory.
+    pub dir: PathBuf,
+    /// Its manifest.
+    pub manifest: Manifest,
+}
+
+impl Bundle {
+    /// Reads and checks `dir/bundle.json`.
+    pub fn open(dir: &Path) -> Result<Self> {
+        let path = dir.join("bundle.json");
+        let text = std::fs::read_to_string(&path)
+            .map_err(|e| Error::internal(&format!("reading {}", path.display()), e))?;
+        let manifest: Manifest = serde_json::from_str(&text)
+            .map_err(|e| Error::internal(&format!("reading {}", path.display()), e))?;
+        if manifest.format != 1 {
+            return Err(Error::Internal(format!(
+                "{}: format {} is not known to this server (it reads 1); export the model again",
+                path.display(),
+                manifest.format
+            )));
+        }
+        if manifest.generation != 2 {
+            return Err(Error::Internal(format!(
+                "{}: this server speaks CosyVoice generation 2; the bundle is generation {}",
+                path.display(),
+                manifest.generation
+            )));
+        }
+        if manifest.vocoder.merge_weight.len() != manifest.vocoder.harmonics + 1 {
+            return Err(Error::Internal(format!(
+                "{}: vocoder.merge_weight has {} numbers, not harmonics + 1",
+                path.display(),
+                manifest.vocoder.merge_weight.len()
+            )));
+        }
+        Ok(Self { dir: dir.to_path_buf(), manifest })
+    }
+
+    /// The path of one of its files.
+    pub fn path(&self, entry: &FileEntry) -> PathBuf {
+        self.dir.join(&entry.file)
+    }
+}

@@ -1,0 +1,2 @@
+//! The model stages: typed inputs and outputs, no text and no HTTP.
+pub mod bundle;
