@@ -44,16 +44,15 @@ pub async fn answer(
         seed,
         stream,
     };
-    let speech = state.speaker().speak(request).await?;
+    let mut speech = state.speaker().speak(request).await?;
     let sample_rate = speech.sample_rate;
+    let nothing = || Error::Internal("the engine gave no audio".into());
+    let samples = speech.chunks.recv().await.ok_or_else(nothing)??;
     let mut encoding = Encoding {
         encoder: Some(codec::encoder(format, sample_rate)?),
         speech: Some(speech),
     };
-    let first = encoding
-        .next()
-        .await?
-        .ok_or_else(|| Error::Internal("the engine gave no audio".into()))?;
+    let first = encoding.encode(Some(samples)).await?;
     let mut response = match stream {
         true => Body::from_stream(encoding.stream(first)).into_response(),
         false => Body::from(encoding.whole(first).await?).into_response(),

@@ -91,7 +91,7 @@ impl Fake {
                     ("endless", _) => Ok(vec![0.1; CHUNK]),
                     (_, CHUNKS) => return,
                     _ => Ok((0..CHUNK)
-                        .map(|n| ((n as u64 * seed % 997) as f32 / 997.0) - 0.5)
+                        .map(|n| (((n as u64).wrapping_mul(seed) % 997) as f32 / 997.0) - 0.5)
                         .collect()),
                 };
                 if sender.send(item).await.is_err() {
