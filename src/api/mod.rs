@@ -5,7 +5,6 @@
 //! of large bodies run on the blocking pool, each with a bound in [`crate::limits`].
 
 pub mod auth;
-pub mod codec;
 pub mod error;
 pub mod http;
 mod lax;

@@ -59,7 +59,7 @@ pub struct Upload {
     /// Its name as the client gave it; empty when it gave none.
     pub filename: String,
     /// Its content.
-    pub bytes: Bytes,
+    pub bytes: Vec<u8>,
 }
 
 /// A multipart form: its text fields, and those of the wanted files that came.
@@ -157,23 +157,23 @@ pub async fn form(request: Request, file_fields: &[&'static str]) -> Result<Form
                 limits::FORM_FIELD_BYTES
             };
             let bytes = read_field(field, &name, limit).await?;
-            let text = String::from_utf8(bytes.into())
-                .map_err(|_| ApiError::field(&name, "must be text in UTF-8"))?;
+            let text =
+                String::from_utf8(bytes).map_err(|_| ApiError::field(&name, "must be text in UTF-8"))?;
             form.fields.insert(name, Value::String(text));
         }
     }
     Ok(form)
 }
 
-async fn read_field(mut field: multer::Field<'_>, name: &str, limit: usize) -> Result<Bytes, ApiError> {
-    let mut bytes = BytesMut::new();
+async fn read_field(mut field: multer::Field<'_>, name: &str, limit: usize) -> Result<Vec<u8>, ApiError> {
+    let mut bytes = Vec::new();
     while let Some(chunk) = field.chunk().await.map_err(malformed)? {
         if bytes.len() + chunk.len() > limit {
             return Err(ApiError::too_large(name, limit));
         }
         bytes.extend_from_slice(&chunk);
     }
-    Ok(bytes.freeze())
+    Ok(bytes)
 }
 
 async fn read_json<T: DeserializeOwned + Send + 'static>(request: Request) -> Result<T, ApiError> {

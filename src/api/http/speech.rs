@@ -7,16 +7,13 @@ use axum::{
 };
 use bytes::Bytes;
 use futures::Stream;
+use tokio::task::spawn_blocking;
 
 use super::layers::{RequestId, X_BIT_DEPTH, X_CHANNELS, X_SAMPLE_RATE, X_SEED};
 use crate::{
     Error, Result,
-    api::{
-        ApiState,
-        codec::{self, Encoder, Format},
-        error::ApiError,
-        wire::Delivery,
-    },
+    api::{ApiState, error::ApiError, wire::Delivery},
+    audio::encode::{AudioEncoder, AudioFormat, encode_whole, encoder},
     engine::{Mode, SpeechRequest, SpeechStream},
 };
 
@@ -33,7 +30,7 @@ pub async fn answer(
     text: String,
     mode: Mode,
     delivery: Delivery,
-    format: Format,
+    format: AudioFormat,
 ) -> Result<Response, ApiError> {
     let Delivery { stream, speed, seed } = delivery;
     let request = SpeechRequest {
@@ -47,15 +44,10 @@ pub async fn answer(
     let mut speech = state.speaker().speak(request).await?;
     let sample_rate = speech.sample_rate;
     let nothing = || Error::Internal("the engine gave no audio".into());
-    let samples = speech.chunks.recv().await.ok_or_else(nothing)??;
-    let mut encoding = Encoding {
-        encoder: Some(codec::encoder(format, sample_rate)?),
-        speech: Some(speech),
-    };
-    let first = encoding.encode(Some(samples)).await?;
+    let first = speech.chunks.recv().await.ok_or_else(nothing)??;
     let mut response = match stream {
-        true => Body::from_stream(encoding.stream(first)).into_response(),
-        false => Body::from(encoding.whole(first).await?).into_response(),
+        true => Body::from_stream(streamed(speech, first, format).await?).into_response(),
+        false => Body::from(whole(speech, first, format).await?).into_response(),
     };
     let headers = response.headers_mut();
     headers.insert(
@@ -63,7 +55,7 @@ pub async fn answer(
         HeaderValue::from_static(format.content_type()),
     );
     headers.insert(X_SEED, HeaderValue::from(seed));
-    if format == Format::L16 {
+    if format == AudioFormat::L16 {
         headers.insert(X_SAMPLE_RATE, HeaderValue::from(sample_rate));
         headers.insert(X_CHANNELS, HeaderValue::from(1));
         headers.insert(X_BIT_DEPTH, HeaderValue::from(16));
@@ -71,26 +63,72 @@ pub async fn answer(
     Ok(response)
 }
 
-/// An answer being encoded. The encoder visits a blocking thread with every chunk; the speech is gone after its end.
+/// All speech, from `first` on, as one file.
+async fn whole(mut speech: SpeechStream, first: Vec<f32>, format: AudioFormat) -> Result<Bytes> {
+    let mut samples = first;
+    while let Some(chunk) = speech.chunks.recv().await {
+        samples.extend_from_slice(&chunk?);
+    }
+    let encoded = spawn_blocking(move || encode_whole(format, speech.sample_rate, &samples));
+    Ok(encoded
+        .await
+        .map_err(|error| Error::internal("encoding audio", error))??
+        .into())
+}
+
+/// The speech as it is made, from `first` on.
+async fn streamed(
+    speech: SpeechStream,
+    first: Vec<f32>,
+    format: AudioFormat,
+) -> Result<impl Stream<Item = Result<Bytes>> + Send + 'static> {
+    let mut encoding = Encoding {
+        encoder: Some(encoder(format, speech.sample_rate)?),
+        speech: Some(speech),
+    };
+    let first = encoding.encode(Some(first)).await?;
+    let span = tracing::Span::current();
+    Ok(futures::stream::try_unfold(
+        (encoding, first),
+        move |(mut encoding, mut bytes)| {
+            let span = span.clone();
+            async move {
+                // An empty chunk would say nothing to the client: go on until there is something to send.
+                while bytes.is_empty() {
+                    bytes = match encoding.next().await {
+                        Ok(Some(bytes)) => bytes,
+                        Ok(None) => return Ok(None),
+                        Err(error) => {
+                            span.in_scope(|| tracing::error!(%error, "speech broke off; the answer was cut"));
+                            return Err(error);
+                        }
+                    };
+                }
+                Ok(Some((bytes, (encoding, Bytes::new()))))
+            }
+        },
+    ))
+}
+
+/// A streamed answer being encoded. The encoder visits a blocking thread with every chunk and stays away when that
+/// fails; the speech is gone after its end.
 struct Encoding {
-    encoder: Option<Box<dyn Encoder>>,
+    encoder: Option<Box<dyn AudioEncoder>>,
     speech: Option<SpeechStream>,
 }
 
 impl Encoding {
-    /// The bytes of the next chunk of audio (perhaps none yet: an MP3 frame may not be full), of the encoder's rest
+    /// The bytes of the next chunk of speech (perhaps none yet: an MP3 frame may not be full), of the encoder's rest
     /// after the last one, or `None` after that.
     async fn next(&mut self) -> Result<Option<Bytes>> {
         let Some(speech) = &mut self.speech else {
             return Ok(None);
         };
-        match speech.chunks.recv().await {
-            Some(samples) => self.encode(Some(samples?)).await.map(Some),
-            None => {
-                self.speech = None;
-                self.encode(None).await.map(Some)
-            }
+        let samples = speech.chunks.recv().await.transpose()?;
+        if samples.is_none() {
+            self.speech = None;
         }
+        self.encode(samples).await.map(Some)
     }
 
     /// Encodes these samples, or the end.
@@ -100,50 +138,17 @@ impl Encoding {
                 "the encoder was lost to an earlier failure".into(),
             ));
         };
-        let encoded = tokio::task::spawn_blocking(move || {
-            let mut bytes = Vec::new();
-            match samples {
-                Some(samples) => encoder.push(&samples, &mut bytes)?,
-                None => encoder.finish(&mut bytes)?,
-            }
-            Ok((encoder, bytes))
+        let encoded = spawn_blocking(move || {
+            let bytes = match samples {
+                Some(samples) => encoder.encode(&samples),
+                None => encoder.finish(),
+            };
+            (encoder, bytes)
         });
         let (encoder, bytes) = encoded
             .await
-            .map_err(|error| Error::internal("encoding audio", error))??;
+            .map_err(|error| Error::internal("encoding audio", error))?;
         self.encoder = Some(encoder);
-        Ok(bytes.into())
-    }
-
-    /// All bytes, from `first` on.
-    async fn whole(mut self, first: Bytes) -> Result<Bytes> {
-        let mut all = Vec::from(first);
-        while let Some(bytes) = self.next().await? {
-            all.extend_from_slice(&bytes);
-        }
-        Ok(all.into())
-    }
-
-    /// The bytes as they are made, from `first` on.
-    fn stream(self, first: Bytes) -> impl Stream<Item = Result<Bytes>> + Send + 'static {
-        let span = tracing::Span::current();
-        futures::stream::try_unfold((self, Some(first)), move |(mut encoding, first)| {
-            let span = span.clone();
-            async move {
-                let mut bytes = first;
-                // An empty chunk would say nothing to the client: go on until there is something to send.
-                while bytes.as_ref().is_none_or(Bytes::is_empty) {
-                    bytes = match encoding.next().await {
-                        Ok(None) => return Ok(None),
-                        Ok(some) => some,
-                        Err(error) => {
-                            span.in_scope(|| tracing::error!(%error, "speech broke off; the answer was cut"));
-                            return Err(error);
-                        }
-                    };
-                }
-                Ok(bytes.map(|bytes| (bytes, (encoding, None))))
-            }
-        })
+        Ok(bytes?.into())
     }
 }

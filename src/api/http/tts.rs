@@ -13,13 +13,13 @@ use super::{
 use crate::{
     api::{
         ApiState,
-        codec::Format,
         error::{ApiError, ErrorBody},
         prompt::{self, Recording},
         wire::{
             self, CrossLingualRequest, Delivery, InstructRequest, SftRequest, ZeroShotRequest, check_text,
         },
     },
+    audio::encode::AudioFormat,
     engine::{Mode, PromptAudio},
     limits,
 };
@@ -50,7 +50,7 @@ pub async fn sft(
 ) -> Result<Response, ApiError> {
     let request = body::json::<SftRequest>(request).await?;
     let delivery = Delivery::new(request.stream, request.speed, request.seed)?;
-    speak_sft(&state, &id, request, delivery, Format::Mp3).await
+    speak_sft(&state, &id, request, delivery, AudioFormat::Mp3).await
 }
 
 /// Speech of a known voice, as raw little-endian 16-bit samples, always streamed.
@@ -74,7 +74,7 @@ pub async fn sft_pcm(
         stream: true,
         ..Delivery::new(request.stream, request.speed, request.seed)?
     };
-    speak_sft(&state, &id, request, delivery, Format::L16).await
+    speak_sft(&state, &id, request, delivery, AudioFormat::L16).await
 }
 
 async fn speak_sft(
@@ -82,7 +82,7 @@ async fn speak_sft(
     id: &RequestId,
     request: SftRequest,
     delivery: Delivery,
-    format: Format,
+    format: AudioFormat,
 ) -> Result<Response, ApiError> {
     let SftRequest { tts_text, spk_id, .. } = request;
     check_text("tts_text", &tts_text, limits::TTS_TEXT_CHARS)?;
@@ -125,7 +125,7 @@ pub async fn zero_shot(
         tts_text,
         Mode::ZeroShot { prompt, prompt_text },
         delivery,
-        Format::Mp3,
+        AudioFormat::Mp3,
     )
     .await
 }
@@ -163,7 +163,7 @@ pub async fn cross_lingual(
         tts_text,
         Mode::CrossLingual { prompt },
         delivery,
-        Format::Mp3,
+        AudioFormat::Mp3,
     )
     .await
 }
@@ -199,7 +199,7 @@ pub async fn instruct(
         voice: spk_id,
         instruct_text,
     };
-    speech::answer(&state, &id, tts_text, mode, delivery, Format::Mp3).await
+    speech::answer(&state, &id, tts_text, mode, delivery, AudioFormat::Mp3).await
 }
 
 /// The request's recording: the file where one came, else the base64 field.

@@ -1,7 +1,6 @@
 //! `/upload_audio`: a file in, its base64 out, for clients that send recordings in JSON.
 
 use axum::{Json, extract::Request};
-use base64::{Engine as _, engine::general_purpose::STANDARD};
 
 use super::body;
 use crate::{
@@ -10,6 +9,7 @@ use crate::{
         error::{ApiError, ErrorBody},
         wire::{UploadForm, Uploaded},
     },
+    audio::base64,
 };
 
 /// Gives a file back as base64, ready for `prompt_audio_base64`.
@@ -25,7 +25,7 @@ use crate::{
 )]
 pub async fn upload_audio(request: Request) -> Result<Json<Uploaded>, ApiError> {
     let file = body::form(request, &["file"]).await?.require("file")?;
-    let encoded = tokio::task::spawn_blocking(move || STANDARD.encode(&file.bytes));
+    let encoded = tokio::task::spawn_blocking(move || base64::encode(&file.bytes));
     let audio_base64 = encoded
         .await
         .map_err(|error| Error::internal("encoding base64", error))?;

@@ -86,7 +86,7 @@ async fn recordings_that_are_wrong_are_named() {
         with(json!("")).await.refused(400, "prompt_audio_base64: ");
         with(json!("%%%"))
             .await
-            .refused(400, "prompt_audio_base64: not base64");
+            .refused(400, "prompt_audio_base64: not valid base64");
         with(json!(STANDARD.encode("no audio")))
             .await
             .refused(400, "prompt_audio_base64: ");
