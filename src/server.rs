@@ -71,14 +71,21 @@ pub async fn run(
     // The address comes first: a port that is taken should be known before the model is loaded.
     let wanted = format!("{}:{}", options.host, options.port);
     let taken = |error| Error::Invalid(format!("cannot listen on {wanted}: {error}"));
-    let listener = TcpListener::bind((options.host.as_str(), options.port)).await.map_err(taken)?;
+    let listener = TcpListener::bind((options.host.as_str(), options.port))
+        .await
+        .map_err(taken)?;
     let address = listener.local_addr().map_err(taken)?;
     let loading = tokio::task::spawn_blocking(move || Engine::load(options.engine));
     let engine = tokio::select! {
         loaded = loading => loaded.map_err(|error| Error::internal("loading the model", error))??,
         () = &mut stop => return Ok(()),
     };
-    ready(&Ready { address, model: engine.model(), voices: engine.voices().len(), took: started.elapsed() });
+    ready(&Ready {
+        address,
+        model: engine.model(),
+        voices: engine.voices().len(),
+        took: started.elapsed(),
+    });
 
     let state = ApiState::new(engine, options.api);
     let doors = Doors::new();
@@ -91,7 +98,10 @@ pub async fn run(
 
 /// Refuses new work, lets running syntheses end and their last bytes go out.
 async fn drain(state: &ApiState, doors: &Doors, hurry: impl Future<Output = ()>) {
-    tracing::info!(limit_s = limits::DRAIN_DEADLINE.as_secs(), "draining: new work is refused");
+    tracing::info!(
+        limit_s = limits::DRAIN_DEADLINE.as_secs(),
+        "draining: new work is refused"
+    );
     state.start_draining();
     let gently = async {
         state.speaker().drain(limits::DRAIN_DEADLINE).await;
@@ -115,13 +125,18 @@ struct Doors {
 
 impl Doors {
     fn new() -> Self {
-        Self { room: Arc::new(Semaphore::new(limits::CONNECTIONS)), closing: CancellationToken::new() }
+        Self {
+            room: Arc::new(Semaphore::new(limits::CONNECTIONS)),
+            closing: CancellationToken::new(),
+        }
     }
 
     /// Serves every connection that comes, until closed.
     async fn accept(self, listener: TcpListener, app: Router) {
         loop {
-            let Ok(place) = self.room.clone().acquire_owned().await else { return };
+            let Ok(place) = self.room.clone().acquire_owned().await else {
+                return;
+            };
             let accepted = tokio::select! {
                 accepted = listener.accept() => accepted,
                 () = self.closing.cancelled() => return,
@@ -156,9 +171,12 @@ async fn serve(stream: TcpStream, app: Router, closing: CancellationToken) {
     // Audio goes out the moment it is made.
     let _ = stream.set_nodelay(true);
     let mut http = hyper::server::conn::http1::Builder::new();
-    http.timer(TokioTimer::new()).header_read_timeout(limits::HEADER_READ);
+    http.timer(TokioTimer::new())
+        .header_read_timeout(limits::HEADER_READ);
     let io = TokioIo::new(StallGuard::new(stream, limits::WRITE_IDLE));
-    let connection = http.serve_connection(io, TowerToHyperService::new(app)).with_upgrades();
+    let connection = http
+        .serve_connection(io, TowerToHyperService::new(app))
+        .with_upgrades();
     let mut connection = std::pin::pin!(connection);
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,

@@ -45,7 +45,8 @@ pub struct LogGuard(#[allow(dead_code, reason = "held for its drop")] Option<Wor
 /// [`Error::Invalid`] for a filter that does not parse, a file that cannot be opened, or a second start.
 pub fn start(options: &LogOptions) -> Result<LogGuard> {
     let filter = EnvFilter::builder().parse(&options.filter);
-    let filter = filter.map_err(|error| Error::Invalid(format!("log level {:?}: {error}", options.filter)))?;
+    let filter =
+        filter.map_err(|error| Error::Invalid(format!("log level {:?}: {error}", options.filter)))?;
     let mut layers = vec![stderr_layer(options.format)];
     let mut guard = None;
     if let Some(path) = &options.file {
@@ -58,7 +59,10 @@ pub fn start(options: &LogOptions) -> Result<LogGuard> {
             LogFormat::Json => layer.json().flatten_event(true).boxed(),
         });
     }
-    let started = tracing_subscriber::registry().with(layers).with(filter).try_init();
+    let started = tracing_subscriber::registry()
+        .with(layers)
+        .with(filter)
+        .try_init();
     started.map_err(|error| Error::Invalid(format!("logging: {error}")))?;
     Ok(LogGuard(guard))
 }
@@ -74,10 +78,19 @@ fn stderr_layer(format: LogFormat) -> Box<dyn Layer<Registry> + Send + Sync> {
 }
 
 fn daily(path: &Path) -> Result<RollingFileAppender> {
-    let wrong = |error: &dyn std::fmt::Display| Error::Invalid(format!("log file {}: {error}", path.display()));
-    let name = path.file_stem().and_then(|name| name.to_str()).ok_or_else(|| wrong(&"it has no name"))?;
-    let directory = path.parent().filter(|directory| !directory.as_os_str().is_empty());
-    let suffix = path.extension().and_then(|suffix| suffix.to_str()).unwrap_or("log");
+    let wrong =
+        |error: &dyn std::fmt::Display| Error::Invalid(format!("log file {}: {error}", path.display()));
+    let name = path
+        .file_stem()
+        .and_then(|name| name.to_str())
+        .ok_or_else(|| wrong(&"it has no name"))?;
+    let directory = path
+        .parent()
+        .filter(|directory| !directory.as_os_str().is_empty());
+    let suffix = path
+        .extension()
+        .and_then(|suffix| suffix.to_str())
+        .unwrap_or("log");
     RollingFileAppender::builder()
         .rotation(Rotation::DAILY)
         .filename_prefix(name)
@@ -93,7 +106,10 @@ mod tests {
 
     #[test]
     fn a_filter_that_does_not_parse_is_refused() {
-        let options = LogOptions { filter: "a=b=c".into(), ..LogOptions::default() };
+        let options = LogOptions {
+            filter: "a=b=c".into(),
+            ..LogOptions::default()
+        };
         assert!(start(&options).unwrap_err().to_string().contains("a=b=c"));
     }
 

@@ -24,7 +24,12 @@ pub struct StallGuard<T> {
 impl<T: AsyncWrite + Unpin> StallGuard<T> {
     /// Around `inner`.
     pub fn new(inner: T, limit: Duration) -> Self {
-        Self { inner, limit, timer: Box::pin(tokio::time::sleep(limit)), waiting: false }
+        Self {
+            inner,
+            limit,
+            timer: Box::pin(tokio::time::sleep(limit)),
+            waiting: false,
+        }
     }
 
     /// Runs a write, with the timer running while it is pending.
@@ -89,7 +94,10 @@ mod tests {
         let (near, _far) = tokio::io::duplex(16);
         let mut near = StallGuard::new(near, Duration::from_millis(50));
         near.write_all(&[0; 16]).await.unwrap();
-        assert_eq!(near.write_all(&[0; 16]).await.unwrap_err().kind(), ErrorKind::TimedOut);
+        assert_eq!(
+            near.write_all(&[0; 16]).await.unwrap_err().kind(),
+            ErrorKind::TimedOut
+        );
     }
 
     #[tokio::test]
