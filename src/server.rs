@@ -190,3 +190,6 @@ async fn serve(stream: TcpStream, app: Router, closing: CancellationToken) {
         tracing::debug!(%error, "a connection broke off");
     }
 }
+
+#[cfg(test)]
+mod tests;
