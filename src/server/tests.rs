@@ -50,7 +50,7 @@ impl Running {
     /// The whole answer of a request, head and body apart; the connection is closed after it.
     async fn ask(&self, path: &str, text: &str) -> (String, Vec<u8>) {
         let mut stream = self.open(path, text).await;
-        read_head_and(&mut stream, |head, body| complete(head, body)).await
+        read_head_and(&mut stream, complete).await
     }
 
     async fn left(&self) -> bool {
