@@ -1,2 +1,9 @@
 //! The model stages: typed inputs and outputs, no text and no HTTP.
 pub mod bundle;
+pub mod flow;
+pub mod llm;
+pub mod mel;
+pub mod sampler;
+
+pub use bundle::Bundle;
+pub use mel::Mel;
