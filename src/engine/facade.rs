@@ -63,7 +63,13 @@ impl Engine {
     }
 
     /// Makes a voice from a recording and saves it atomically, replacing a saved voice of that id.
-    pub async fn add_voice(&self, _id: &str, _name: &str, _prompt_text: &str, _prompt: PromptAudio) -> Result<VoiceInfo> {
+    pub async fn add_voice(
+        &self,
+        _id: &str,
+        _name: &str,
+        _prompt_text: &str,
+        _prompt: PromptAudio,
+    ) -> Result<VoiceInfo> {
         unimplemented!()
     }
 

@@ -263,7 +263,10 @@ impl Bundle {
                 manifest.vocoder.merge_weight.len()
             )));
         }
-        Ok(Self { dir: dir.to_path_buf(), manifest })
+        Ok(Self {
+            dir: dir.to_path_buf(),
+            manifest,
+        })
     }
 
     /// The path of one of its files.
