@@ -5,7 +5,7 @@
 //! time schedule, the guidance and the Euler steps.
 
 use super::bundle::{Bundle, FlowConfig};
-use super::mel::Mel;
+use super::mel::{self, Mel};
 use crate::runtime::{Graph, Input, Runtime};
 use crate::{Error, Result};
 
@@ -62,7 +62,7 @@ impl Flow {
 
     /// Mel frames it can make in one synthesis, prompt included.
     pub fn max_frames(&self) -> usize {
-        self.noise.frames
+        self.noise.cols
     }
 
     /// The mel of `input.tokens` (the prompt's part cut off). `keep_going` is asked before every Euler step and
@@ -70,16 +70,16 @@ impl Flow {
     pub fn infer(&self, input: &FlowInput<'_>, keep_going: &dyn Fn() -> Result<()>) -> Result<Mel> {
         let (mu, spks) = self.encode(input)?;
         let prompt_frames = input.prompt_feat.len() / self.bins;
-        if mu.frames > self.noise.frames {
+        if mu.cols > self.noise.cols {
             return Err(Error::Invalid(format!(
                 "tts_text: prompt and speech of one sentence are {} mel frames; the model's limit is {}",
-                mu.frames, self.noise.frames
+                mu.cols, self.noise.cols
             )));
         }
-        let mut cond = vec![0.0; self.bins * mu.frames];
-        for frame in 0..prompt_frames.min(mu.frames) {
+        let mut cond = vec![0.0; self.bins * mu.cols];
+        for frame in 0..prompt_frames.min(mu.cols) {
             for bin in 0..self.bins {
-                cond[bin * mu.frames + frame] = input.prompt_feat[frame * self.bins + bin];
+                cond[bin * mu.cols + frame] = input.prompt_feat[frame * self.bins + bin];
             }
         }
         let chunk = match input.streaming {
@@ -87,7 +87,7 @@ impl Flow {
             false => FULL_ATTENTION,
         };
         let mel = self.solve(&mu, &spks, &cond, chunk, keep_going)?;
-        Ok(mel.slice(prompt_frames, mel.frames))
+        Ok(mel::frames(&mel, prompt_frames, mel.cols))
     }
 
     /// Encoder outputs of `input`: mu [bins, frames] and the projected speaker vector [bins].
@@ -116,7 +116,7 @@ impl Flow {
             ["mu", "spks"],
         )?;
         let frames = mu.data.len() / self.bins;
-        Ok((Mel::new(self.bins, frames, mu.data), spks.data))
+        Ok((Mel { rows: self.bins, cols: frames, data: mu.data }, spks.data))
     }
 
     fn solve(
@@ -127,7 +127,7 @@ impl Flow {
         chunk: i64,
         keep_going: &dyn Fn() -> Result<()>,
     ) -> Result<Mel> {
-        let frames = mu.frames;
+        let frames = mu.cols;
         let size = self.bins * frames;
         let shape = [2, self.bins, frames];
         // Row 0 is conditional; row 1, unconditional, keeps its zeros.
@@ -137,7 +137,7 @@ impl Flow {
             both
         };
         let (mu, spks, cond) = (pair(&mu.data), pair(spks), pair(cond));
-        let mut x = self.noise.slice(0, frames).data;
+        let mut x = mel::frames(&self.noise, 0, frames).data;
         let times = schedule(self.config.steps, &self.config.schedule);
         let mut t = times[0];
         let mut both = vec![0.0; 2 * size];
@@ -164,7 +164,7 @@ impl Flow {
             }
             t += dt;
         }
-        Ok(Mel::new(self.bins, frames, x))
+        Ok(Mel { rows: self.bins, cols: frames, data: x })
     }
 }
 
@@ -190,7 +190,7 @@ fn read_noise(bundle: &Bundle, config: &FlowConfig, bins: usize) -> Result<Mel> 
             config.noise.frames
         )));
     }
-    Ok(Mel::new(bins, config.noise.frames, data))
+    Ok(Mel { rows: bins, cols: config.noise.frames, data })
 }
 
 #[cfg(test)]

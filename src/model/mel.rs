@@ -1,53 +1,26 @@
-//! A mel spectrogram as the stages pass it on.
+//! Mel spectrograms as the stages pass them on: bins-major matrices [bins, frames], cut and joined in time.
 
-/// Log-mel [bins, frames], row-major (one row per bin), as the flow makes it and the vocoder takes it.
-#[derive(Debug, Clone, PartialEq, Default)]
-pub struct Mel {
-    /// Rows.
-    pub bins: usize,
-    /// Columns.
-    pub frames: usize,
-    /// `bins * frames` values.
-    pub data: Vec<f32>,
+pub use crate::dsp::Matrix as Mel;
+
+/// Frames `from..to` (clamped) of `mel`.
+pub fn frames(mel: &Mel, from: usize, to: usize) -> Mel {
+    let to = to.min(mel.cols);
+    let from = from.min(to);
+    let mut cut = Mel { rows: mel.rows, cols: to - from, data: Vec::with_capacity(mel.rows * (to - from)) };
+    for bin in 0..mel.rows {
+        cut.data.extend_from_slice(&mel.row(bin)[from..to]);
+    }
+    cut
 }
 
-impl Mel {
-    /// From row-major data; the length must be `bins * frames`.
-    pub fn new(bins: usize, frames: usize, data: Vec<f32>) -> Self {
-        debug_assert_eq!(data.len(), bins * frames);
-        Self { bins, frames, data }
+/// `first` followed by `next`; both have the same bins, or `first` is empty.
+pub fn join(first: &Mel, next: &Mel) -> Mel {
+    let mut both = Mel { rows: next.rows, cols: first.cols + next.cols, data: Vec::new() };
+    for bin in 0..next.rows {
+        both.data.extend_from_slice(first.row(bin));
+        both.data.extend_from_slice(next.row(bin));
     }
-
-    /// Frames `from..to` (clamped) as a mel of their own.
-    pub fn slice(&self, from: usize, to: usize) -> Mel {
-        let to = to.min(self.frames);
-        let from = from.min(to);
-        let mut data = Vec::with_capacity(self.bins * (to - from));
-        for row in self.rows() {
-            data.extend_from_slice(&row[from..to]);
-        }
-        Mel::new(self.bins, to - from, data)
-    }
-
-    /// This mel followed by `next` (same bins).
-    pub fn join(&self, next: &Mel) -> Mel {
-        let bins = self.bins.max(next.bins);
-        let mut data = Vec::with_capacity(self.data.len() + next.data.len());
-        for bin in 0..bins {
-            data.extend_from_slice(self.row(bin));
-            data.extend_from_slice(next.row(bin));
-        }
-        Mel::new(bins, self.frames + next.frames, data)
-    }
-
-    /// One bin over time; empty when there is no frame.
-    pub fn row(&self, bin: usize) -> &[f32] {
-        self.data.get(bin * self.frames..(bin + 1) * self.frames).unwrap_or(&[])
-    }
-
-    fn rows(&self) -> impl Iterator<Item = &[f32]> {
-        (0..self.bins).map(|b| self.row(b))
-    }
+    both
 }
 
 #[cfg(test)]
@@ -55,11 +28,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn slices_and_joins_are_inverse() {
-        let mel = Mel::new(2, 3, vec![1., 2., 3., 4., 5., 6.]);
-        assert_eq!(mel.slice(1, 9).data, vec![2., 3., 5., 6.]);
-        assert_eq!(mel.slice(0, 1).join(&mel.slice(1, 3)), mel);
-        assert_eq!(Mel::default().join(&mel), mel);
-        assert_eq!(mel.slice(3, 3).frames, 0);
+    fn cutting_and_joining_are_inverse() {
+        let mel = Mel { rows: 2, cols: 3, data: vec![1., 2., 3., 4., 5., 6.] };
+        assert_eq!(frames(&mel, 1, 9).data, vec![2., 3., 5., 6.]);
+        assert_eq!(join(&frames(&mel, 0, 1), &frames(&mel, 1, 3)), mel);
+        assert_eq!(join(&Mel::default(), &mel), mel);
+        assert_eq!(frames(&mel, 3, 3).cols, 0);
     }
 }

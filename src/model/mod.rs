@@ -3,7 +3,9 @@ pub mod bundle;
 pub mod flow;
 pub mod llm;
 pub mod mel;
+pub mod prompt_encoder;
 pub mod sampler;
+pub mod vocoder;
 
 pub use bundle::Bundle;
 pub use mel::Mel;

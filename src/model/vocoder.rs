@@ -5,9 +5,9 @@
 //! speech is cross-faded with a Hamming window.
 
 use super::bundle::{Bundle, VocoderConfig};
-use super::mel::Mel;
+use super::mel::{self, Mel};
 use crate::dsp::fade::{cross_fade, hamming};
-use crate::dsp::source::{HarmonicSource, SourceParams};
+use crate::dsp::source::{HarmonicSource, PhaseRule, SourceParams};
 use crate::runtime::{Graph, Input, Runtime};
 use crate::{Error, Result};
 
@@ -46,6 +46,7 @@ impl Vocoder {
             voiced_threshold: config.voiced_threshold,
             merge_weight: config.merge_weight.clone(),
             merge_bias: config.merge_bias,
+            rule: PhaseRule::Linear,
         };
         let window = hamming(2 * config.cache_mel_frames * config.hop);
         Ok(Self {
@@ -59,18 +60,18 @@ impl Vocoder {
 
     /// Fundamental frequency of each mel frame, hertz (0 to 10 is unvoiced).
     pub fn f0(&self, mel: &Mel) -> Result<Vec<f32>> {
-        let [f0] = self.f0.run(&[("mel", Input::F32(&[1, mel.bins, mel.frames], &mel.data))], ["f0"])?;
+        let [f0] = self.f0.run(&[("mel", Input::F32(&[1, mel.rows, mel.cols], &mel.data))], ["f0"])?;
         Ok(f0.data)
     }
 
     /// Samples [frames * hop] from a mel and its harmonic source [frames * hop].
     pub fn decode(&self, mel: &Mel, source: &[f32]) -> Result<Vec<f32>> {
-        if source.len() != mel.frames * self.config.hop {
+        if source.len() != mel.cols * self.config.hop {
             return Err(Error::Internal("the harmonic source does not fit the mel".into()));
         }
         let [audio] = self.decoder.run(
             &[
-                ("mel", Input::F32(&[1, mel.bins, mel.frames], &mel.data)),
+                ("mel", Input::F32(&[1, mel.rows, mel.cols], &mel.data)),
                 ("source", Input::F32(&[1, 1, source.len()], source)),
             ],
             ["audio"],
@@ -94,10 +95,10 @@ impl Vocoder {
     ) -> Result<Vec<f32>> {
         let carried = state.carried.take();
         let (mel, cached) = match &carried {
-            Some(c) => (c.mel.join(mel), c.source.as_slice()),
+            Some(c) => (mel::join(&c.mel, mel), c.source.as_slice()),
             None => (mel.clone(), &[][..]),
         };
-        if mel.frames == 0 {
+        if mel.cols == 0 {
             return Ok(Vec::new());
         }
         let (mut speech, source) = self.vocode(&mel, cached, noise)?;
@@ -107,11 +108,11 @@ impl Vocoder {
         if finalize {
             return Ok(speech);
         }
-        let frames = self.config.cache_mel_frames.min(mel.frames);
+        let frames = self.config.cache_mel_frames.min(mel.cols);
         let samples = frames * self.config.hop;
         let held = speech.split_off(speech.len() - samples);
         state.carried = Some(Carried {
-            mel: mel.slice(mel.frames - frames, mel.frames),
+            mel: mel::frames(&mel, mel.cols - frames, mel.cols),
             source: source[source.len() - samples..].to_vec(),
             speech: held,
         });
@@ -120,7 +121,7 @@ impl Vocoder {
 
     fn vocode(&self, mel: &Mel, cached: &[f32], noise: &mut dyn FnMut() -> f32) -> Result<(Vec<f32>, Vec<f32>)> {
         let f0 = self.f0(mel)?;
-        let mut source = self.source.generate(&f0, noise);
+        let mut source = self.source.render(&f0, &[], noise);
         let carried = cached.len().min(source.len());
         source[..carried].copy_from_slice(&cached[..carried]);
         let audio = self.decode(mel, &source)?;
