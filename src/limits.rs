@@ -52,3 +52,5 @@ pub const DRAIN_DEADLINE: Duration = Duration::from_secs(30);
 pub const PROMPT_CACHE_ENTRIES: usize = 64;
 /// Size of one log file before it rotates is by day; this many days are kept.
 pub const LOG_FILES_KEPT: usize = 14;
+/// Bundles up to this many bytes are hashed when they are loaded.
+pub const VERIFY_BYTES: u64 = 256 << 20;
