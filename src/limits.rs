@@ -24,6 +24,8 @@ pub const PROMPT_MIN_SECONDS: f32 = 0.5;
 pub const PROMPT_MAX_SECONDS: f32 = 30.0;
 /// Longest decoded audio file before trimming, seconds: bounds memory while decoding.
 pub const DECODED_MAX_SECONDS: f32 = 300.0;
+/// Most samples of a decoded audio file (300 s at 48 kHz, 37 s at the highest rate): bounds memory while decoding.
+pub const DECODED_MAX_SAMPLES: usize = 14_400_000;
 /// Lowest sample rate accepted in prompt audio, hertz.
 pub const PROMPT_MIN_RATE: u32 = 8_000;
 /// Highest sample rate accepted in prompt audio, hertz.

@@ -18,6 +18,8 @@
 pub mod fade;
 pub mod fbank;
 pub mod mel;
+#[cfg(test)]
+mod parity;
 pub mod resample;
 pub mod source;
 pub mod stft;

@@ -41,12 +41,12 @@ pub fn stretch(mel: &Matrix, speed: f32) -> Matrix {
 #[derive(Debug, Clone)]
 pub struct StreamStretch {
     speed: f64,
-    /// Input frames seen.
-    taken: usize,
+    /// Input frames that later output may need, per bin.
+    kept: Vec<Vec<f32>>,
+    /// Input frames dropped before the kept ones.
+    dropped: usize,
     /// Output frames given.
     given: usize,
-    /// Last input frame seen, one value per bin.
-    last: Vec<f32>,
 }
 
 impl StreamStretch {
@@ -55,50 +55,47 @@ impl StreamStretch {
         let speed = if speed > 0.0 { f64::from(speed) } else { 1.0 };
         StreamStretch {
             speed,
-            taken: 0,
+            kept: Vec::new(),
+            dropped: 0,
             given: 0,
-            last: Vec::new(),
         }
     }
 
     /// Takes the next frames of a bins-major mel ([bins, T]); the number of bins must stay the same (other chunks
-    /// are dropped). Gives the frames that are settled by now; with `last`, all that remain: then the total is
+    /// are ignored). Gives the frames that are settled by now; with `last`, all that remain: then the total is
     /// [`stretched_frames`] of what came in.
     pub fn push(&mut self, mel: &Matrix, last: bool) -> Matrix {
-        if self.taken == 0 {
-            self.last = vec![0.0; mel.rows];
+        if self.kept.is_empty() {
+            self.kept = vec![Vec::new(); mel.rows];
         }
-        if mel.rows != self.last.len() || (mel.cols == 0 && !last) {
-            return Matrix::zeros(self.last.len(), 0);
+        if mel.rows == self.kept.len() {
+            self.kept
+                .iter_mut()
+                .enumerate()
+                .for_each(|(bin, kept)| kept.extend(mel.row(bin)));
         }
-        let before = self.taken;
-        self.taken += mel.cols;
-        let whole = (self.taken as f64 / self.speed) as usize;
-        let at = |j: usize| ((j as f64 + 0.5) * self.speed - 0.5).max(0.0);
+        let speed = self.speed;
+        let at = |j: usize| ((j as f64 + 0.5) * speed - 0.5).max(0.0);
+        let taken = self.dropped + self.kept.first().map_or(0, Vec::len);
+        // No more frames than the input so far is worth, and none before the input frame after it is there.
+        let whole = (taken as f64 / speed) as usize;
         let mut end = self.given;
-        // A frame is settled when the input frame after it is there.
-        while end < whole && (last || at(end) + 1.0 < self.taken as f64) {
+        while end < whole && (last || at(end) + 1.0 < taken as f64) {
             end += 1;
         }
-        let mut out = Matrix::zeros(mel.rows, end - self.given);
-        let top = self.taken.saturating_sub(1);
-        for bin in 0..mel.rows {
-            let row = mel.row(bin);
-            let value = |i: usize| match i.min(top).checked_sub(before) {
-                Some(i) => row[i],
-                None => self.last[bin],
-            };
-            for (k, j) in (self.given..end).enumerate() {
-                let (i, part) = (at(j) as usize, at(j).fract() as f32);
-                out.data[bin * (end - self.given) + k] = value(i) * (1.0 - part) + value(i + 1) * part;
-            }
-        }
-        if mel.cols > 0 {
-            for (bin, keep) in self.last.iter_mut().enumerate() {
-                *keep = mel.data[(bin + 1) * mel.cols - 1];
+        let mut out = Matrix::zeros(self.kept.len(), end - self.given);
+        let columns = out.cols.max(1);
+        for (row, kept) in out.data.chunks_exact_mut(columns).zip(&self.kept) {
+            for (j, o) in (self.given..end).zip(row) {
+                let (i, part) = (at(j) as usize - self.dropped, at(j).fract() as f32);
+                let next = kept[(i + 1).min(kept.len() - 1)];
+                *o = kept[i] * (1.0 - part) + next * part;
             }
         }
         self.given = end;
+        let unneeded = (at(end) as usize).min(taken) - self.dropped;
+        self.kept.iter_mut().for_each(|kept| drop(kept.drain(..unneeded)));
+        self.dropped += unneeded;
         out
     }
 }
@@ -138,7 +135,7 @@ mod tests {
             assert_eq!(whole.cols, stretched_frames(97, speed));
             for size in [1, 2, 7, 50] {
                 let mut stream = StreamStretch::new(speed);
-                let mut rows = vec![Vec::new(); 2];
+                let mut rows = vec![Vec::<f32>::new(); 2];
                 let mut start = 0;
                 while start < 97 {
                     let end = (start + size).min(97);
