@@ -4,6 +4,7 @@ mod support;
 
 use cosyserve::model::flow::{Flow, FlowInput};
 use cosyserve::model::llm::Llm;
+use cosyserve::model::prompt_encoder::PromptEncoder;
 use cosyserve::model::vocoder::{Vocoder, VocoderState};
 use cosyserve::model::{Mel, mel};
 use support::{Golden, bundle, max_error, runtime, snr_db};
@@ -186,4 +187,22 @@ fn speed_changes_the_mel_as_the_reference() {
     let error = max_error(&stretched.data, &golden.floats("speed1.3/chunk0/hift_mel"));
     println!("speed 1.3: max mel error {error:.2e}");
     assert!(error <= 2e-3);
+}
+
+/// Guarantees what a prompt recording becomes: speech tokens, speaker embedding and mel of the reference's front end.
+#[test]
+fn prompt_features() {
+    let encoder = PromptEncoder::load(runtime(), &bundle()).unwrap();
+    let golden = Golden::open("frontend_2");
+    let (samples, rate) = support::prompt_wav();
+    let resampled = |to| cosyserve::dsp::resample::resample(&samples, rate, to);
+    let features = encoder.encode(&resampled(16_000), &resampled(24_000)).unwrap();
+    assert_eq!(features.speech_tokens, golden.ints("zero_shot/flow_prompt_speech_token"));
+    let feat = golden.floats("zero_shot/prompt_speech_feat");
+    let error = max_error(&features.speech_feat, &feat);
+    let embedding = golden.floats("zero_shot/flow_embedding");
+    let embedding_error = max_error(&features.embedding, &embedding);
+    let range = feat.iter().copied().fold(0.0f32, |m, v| m.max(v.abs()));
+    println!("prompt mel: max error {error:.2e} of {range:.1}; embedding {embedding_error:.2e}");
+    assert!(error <= 1e-4 * range && embedding_error <= 1e-3);
 }

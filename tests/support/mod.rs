@@ -25,6 +25,13 @@ pub fn bundle() -> Bundle {
     Bundle::open(&dir).unwrap_or_else(|e| panic!("{e}; `make test-bundle` exports it"))
 }
 
+/// The goldens' prompt recording: samples and rate.
+pub fn prompt_wav() -> (Vec<f32>, u32) {
+    let bytes = std::fs::read(root("tests/goldens/common/zero_shot_prompt.wav")).unwrap();
+    let audio = cosyserve::audio::decode::decode(bytes, "prompt").unwrap();
+    (audio.samples, audio.sample_rate)
+}
+
 /// One npz of the goldens.
 pub struct Golden(String);
 
@@ -32,6 +39,23 @@ impl Golden {
     /// By name, as in tests/goldens/tiny.
     pub fn open(name: &str) -> Self {
         Self(format!("tests/goldens/tiny/{name}.npz"))
+    }
+
+    /// By name, as in tests/goldens/common.
+    pub fn common(name: &str) -> Self {
+        Self(format!("tests/goldens/common/{name}.npz"))
+    }
+
+    /// Names of its arrays.
+    pub fn names(&self) -> Vec<String> {
+        let mut file = NpzReader::new(File::open(root(&self.0)).expect(&self.0)).expect(&self.0);
+        let names = file.names().expect(&self.0);
+        names.into_iter().map(|n| n.trim_end_matches(".npy").to_string()).collect()
+    }
+
+    /// A boolean array, flat.
+    pub fn bools(&self, key: &str) -> Vec<bool> {
+        self.array::<bool>(key).unwrap().into_iter().collect()
     }
 
     fn array<T: ReadableElement>(&self, key: &str) -> Result<ArrayD<T>, String> {
