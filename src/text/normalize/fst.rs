@@ -4,8 +4,8 @@
 //! What OpenFst does in three steps (compose the string with the transducer, take the shortest path, print its output)
 //! is done here on the product of string and transducer directly, which is never stored with its arcs. The grammars
 //! hold many equally cheap readings ("#" is "number" as well as "hash"), so the search relaxes its places in the very
-//! order of OpenFst's `ShortestPath` on an acyclic machine: the reverse of the order in which a depth-first search
-//! leaves them.
+//! order of OpenFst's `ShortestPath`: the reverse of the order in which a depth-first search leaves them, or last in,
+//! first out when no arc weighs anything.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
@@ -81,12 +81,25 @@ struct Open {
     arcs: Range<u32>,
     /// Arcs that read the next byte, after the epsilons.
     then: Range<u32>,
+    /// Weight of the arc being followed.
+    weight: f32,
+}
+
+/// The product of an input and the transducer, as far as it can be reached.
+struct Search {
+    places: Vec<Place>,
+    index: Index,
+    /// Places from which the end can be reached, in the order in which a depth-first search leaves them.
+    order: Vec<u32>,
+    /// Whether no arc between those weighs anything.
+    flat: bool,
 }
 
 impl Fst {
     /// Reads a `vector` transducer with `standard` arcs.
     pub fn read(bytes: &[u8]) -> Result<Self> {
-        let raw = Raw::read(bytes).ok_or_else(|| Error::Internal("a normalisation grammar is damaged".into()))?;
+        let raw =
+            Raw::read(bytes).ok_or_else(|| Error::Internal("a normalisation grammar is damaged".into()))?;
         Ok(raw.fold())
     }
 
@@ -94,32 +107,14 @@ impl Fst {
     /// [`PLACES`] places would have to be looked at. Among equally cheap paths it takes the one OpenFst takes.
     pub fn rewrite(&self, input: &[u8]) -> Option<Vec<u8>> {
         let input: Vec<u8> = input.iter().copied().filter(|&byte| byte != 0).collect();
-        let (mut places, order) = self.explore(&input)?;
-        // Every place comes before those it leads to, and the first way in that is not beaten stays.
-        let mut end: Option<(f32, u32)> = None;
-        let mut index = Index::default();
-        for (i, place) in places.iter().enumerate() {
-            index.insert(key(place.at, place.state), i as u32);
-        }
-        places[0].cost = 0.0;
-        for &this in order.iter().rev() {
-            let Place { at, state, cost, .. } = places[this as usize];
-            let total = cost + self.finals[state as usize];
-            if at as usize == input.len() && end.is_none_or(|(least, _)| total < least) && total.is_finite() {
-                end = Some((total, this));
-            }
-            let (epsilons, reads) = self.ways(state, input.get(at as usize).copied());
-            for arc in epsilons.chain(reads) {
-                let Arc { input, weight, next, .. } = self.arcs[arc as usize];
-                let Some(&to) = index.get(&key(at + u32::from(input != 0), next)) else { continue };
-                let to = &mut places[to as usize];
-                let total = cost + weight;
-                if to.useful && total < to.cost {
-                    (to.cost, to.from, to.arc) = (total, this, arc);
-                }
-            }
-        }
-        let (_, mut place) = end?;
+        let mut search = self.explore(&input)?;
+        let end = if search.flat {
+            self.first_found(&input, &mut search)
+        } else {
+            self.cheapest(&input, &mut search)
+        };
+        let places = search.places;
+        let mut place = end?;
         let mut parts = Vec::new();
         while place != 0 {
             let Place { from, arc, .. } = places[place as usize];
@@ -130,49 +125,138 @@ impl Fst {
         Some(parts.concat())
     }
 
-    /// Every place that can be reached, and those from which the end can be reached in the order in which a
-    /// depth-first search leaves them.
-    fn explore(&self, input: &[u8]) -> Option<(Vec<Place>, Vec<u32>)> {
-        let mut index = Index::default();
-        let mut places = Vec::new();
-        let mut order = Vec::new();
-        let mut open = Vec::new();
-        let mut enter = |at: u32, state: u32, places: &mut Vec<Place>, open: &mut Vec<Open>| {
-            let new = places.len() as u32;
-            let this = *index.entry(key(at, state)).or_insert(new);
-            if this == new {
-                let useful = at as usize == input.len() && self.finals[state as usize].is_finite();
-                places.push(Place { at, state, cost: f32::INFINITY, from: 0, arc: 0, useful });
-                let (arcs, then) = self.ways(state, input.get(at as usize).copied());
-                open.push(Open { place: new, arcs, then });
-                None
-            } else {
-                Some(this)
+    /// The last place of the cheapest path. Every place comes before those it leads to, and of equally cheap ways in
+    /// the first stays.
+    fn cheapest(&self, input: &[u8], search: &mut Search) -> Option<u32> {
+        let mut end: Option<(f32, u32)> = None;
+        let order = std::mem::take(&mut search.order);
+        for &this in order.iter().rev() {
+            let Place { at, state, cost, .. } = search.places[this as usize];
+            let total = cost + self.finals[state as usize];
+            if at as usize == input.len() && total < end.map_or(f32::INFINITY, |(least, _)| least) {
+                end = Some((total, this));
             }
-        };
-        enter(0, self.start, &mut places, &mut open);
-        while let Some(top) = open.last_mut() {
-            let this = top.place;
-            if let Some(arc) = top.arcs.next().or_else(|| top.then.next()) {
-                let Arc { input, next, .. } = self.arcs[arc as usize];
-                let at = places[this as usize].at + u32::from(input != 0);
-                // A place in a circle of epsilons is still open here; it cannot be the way to its own end.
-                if let Some(known) = enter(at, next, &mut places, &mut open) {
-                    places[this as usize].useful |= places[known as usize].useful;
-                } else if places.len() > PLACES {
-                    return None;
-                }
-                continue;
-            }
-            open.pop();
-            if places[this as usize].useful {
-                order.push(this);
-                if let Some(above) = open.last() {
-                    places[above.place as usize].useful = true;
+            let (epsilons, reads) = self.ways(state, input.get(at as usize).copied());
+            for arc in epsilons.chain(reads) {
+                let total = cost + self.arcs[arc as usize].weight;
+                let Some(to) = self.follow(at, arc, search) else {
+                    continue;
+                };
+                let to = &mut search.places[to as usize];
+                if total < to.cost {
+                    (to.cost, to.from, to.arc) = (total, this, arc);
                 }
             }
         }
-        Some((places, order))
+        end.map(|(_, place)| place)
+    }
+
+    /// The last place of the first path found going deep, last way first: where nothing costs anything.
+    fn first_found(&self, input: &[u8], search: &mut Search) -> Option<u32> {
+        let mut open = vec![0];
+        let mut end = None;
+        while let Some(this) = open.pop() {
+            let Place { at, state, .. } = search.places[this as usize];
+            if at as usize == input.len() && self.finals[state as usize].is_finite() {
+                end = end.or(Some(this));
+            }
+            let (epsilons, reads) = self.ways(state, input.get(at as usize).copied());
+            for arc in epsilons.chain(reads) {
+                let Some(to) = self.follow(at, arc, search) else {
+                    continue;
+                };
+                let place = &mut search.places[to as usize];
+                if place.cost.is_infinite() {
+                    (place.cost, place.from, place.arc) = (0.0, this, arc);
+                    open.push(to);
+                }
+            }
+        }
+        end
+    }
+
+    /// The place `arc` leads to from a place at `at`, if it is of use.
+    fn follow(&self, at: u32, arc: u32, search: &Search) -> Option<u32> {
+        let Arc { input, next, .. } = self.arcs[arc as usize];
+        let to = *search.index.get(&key(at + u32::from(input != 0), next))?;
+        search.places[to as usize].useful.then_some(to)
+    }
+
+    /// Looks at every place that can be reached.
+    fn explore(&self, input: &[u8]) -> Option<Search> {
+        let mut search = Search {
+            places: vec![],
+            index: Index::default(),
+            order: vec![],
+            flat: true,
+        };
+        let mut open = Vec::new();
+        self.enter(0, self.start, input, &mut search, &mut open);
+        search.places[0].cost = 0.0;
+        while let Some(top) = open.last_mut() {
+            let this = top.place;
+            let Some(arc) = top.arcs.next().or_else(|| top.then.next()) else {
+                open.pop();
+                if search.places[this as usize].useful {
+                    search.order.push(this);
+                    if let Some(above) = open.last() {
+                        search.places[above.place as usize].useful = true;
+                        search.flat &= above.weight == 0.0;
+                    }
+                }
+                continue;
+            };
+            let Arc {
+                input: reads,
+                next,
+                weight,
+                ..
+            } = self.arcs[arc as usize];
+            top.weight = weight;
+            let at = search.places[this as usize].at + u32::from(reads != 0);
+            let known = self.enter(at, next, input, &mut search, &mut open);
+            if known.is_some_and(|known| search.places[known as usize].useful) {
+                search.places[this as usize].useful = true;
+                search.flat &= weight == 0.0;
+            }
+            if search.places.len() > PLACES {
+                return None;
+            }
+        }
+        Some(search)
+    }
+
+    /// Opens a place, or names it if it is known already.
+    fn enter(
+        &self,
+        at: u32,
+        state: u32,
+        input: &[u8],
+        search: &mut Search,
+        open: &mut Vec<Open>,
+    ) -> Option<u32> {
+        let new = search.places.len() as u32;
+        let this = *search.index.entry(key(at, state)).or_insert(new);
+        if this != new {
+            return Some(this);
+        }
+        let useful = at as usize == input.len() && self.finals[state as usize].is_finite();
+        search.places.push(Place {
+            at,
+            state,
+            cost: f32::INFINITY,
+            from: 0,
+            arc: 0,
+            useful,
+        });
+        let (arcs, then) = self.ways(state, input.get(at as usize).copied());
+        open.push(Open {
+            place: new,
+            arcs,
+            then,
+            weight: 0.0,
+        });
+        None
     }
 
     /// The arcs of `state` to follow before `byte`: epsilons, and those that read it.
@@ -250,7 +334,9 @@ impl Raw {
     /// The only arc of a state that is nothing but a step to a state nothing else leads to.
     fn step(&self, state: usize, ways_in: &[u32]) -> Option<RawArc> {
         match self.arcs[state][..] {
-            [arc] if arc.input == 0 && self.finals[state].is_infinite() && ways_in[arc.next] == 1 => Some(arc),
+            [arc] if arc.input == 0 && self.finals[state].is_infinite() && ways_in[arc.next] == 1 => {
+                Some(arc)
+            }
             _ => None,
         }
     }
@@ -261,7 +347,13 @@ impl Raw {
         let mut ways_in = vec![0; self.finals.len()];
         self.arcs.iter().flatten().for_each(|arc| ways_in[arc.next] += 1);
         ways_in[self.start] += 1;
-        let mut fst = Fst { start: 0, first: vec![0], arcs: vec![], finals: vec![], pool: vec![] };
+        let mut fst = Fst {
+            start: 0,
+            first: vec![0],
+            arcs: vec![],
+            finals: vec![],
+            pool: vec![],
+        };
         let mut number = vec![u32::MAX; self.finals.len()];
         let mut order = vec![self.start];
         number[self.start] = 0;
@@ -286,7 +378,13 @@ impl Raw {
                     order.push(next);
                 }
                 let out_len = (fst.pool.len() - out_at) as u8;
-                fst.arcs.push(Arc { input: arc.input, out_len, out_at: out_at as u32, weight, next: number[next] });
+                fst.arcs.push(Arc {
+                    input: arc.input,
+                    out_len,
+                    out_at: out_at as u32,
+                    weight,
+                    next: number[next],
+                });
             }
             fst.first.push(fst.arcs.len() as u32);
             fst.finals.push(self.finals[state]);
