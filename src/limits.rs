@@ -54,6 +54,8 @@ pub const DRAIN_DEADLINE: Duration = Duration::from_secs(30);
 pub const PROMPT_CACHE_ENTRIES: usize = 64;
 /// Size of one log file before it rotates is by day; this many days are kept.
 pub const LOG_FILES_KEPT: usize = 14;
+/// Bundles up to this many bytes are hashed when they are loaded.
+pub const VERIFY_BYTES: u64 = 256 << 20;
 /// Longest silence of a client that is sending a request body.
 pub const BODY_IDLE: Duration = Duration::from_secs(30);
 /// Time a client may take to send a request's headers.
