@@ -54,3 +54,21 @@ pub const DRAIN_DEADLINE: Duration = Duration::from_secs(30);
 pub const PROMPT_CACHE_ENTRIES: usize = 64;
 /// Size of one log file before it rotates is by day; this many days are kept.
 pub const LOG_FILES_KEPT: usize = 14;
+/// Bundles up to this many bytes are hashed when they are loaded.
+pub const VERIFY_BYTES: u64 = 256 << 20;
+/// Longest silence of a client that is sending a request body.
+pub const BODY_IDLE: Duration = Duration::from_secs(30);
+/// Time a client may take to send a request's headers.
+pub const HEADER_READ: Duration = Duration::from_secs(30);
+/// Open connections; one more waits in the operating system's backlog.
+pub const CONNECTIONS: usize = 1024;
+/// Recordings being decoded at once, whatever the number of requests: bounds memory and blocking threads.
+pub const DECODES_AT_ONCE: usize = 8;
+/// Bytes of request bodies held at once, over all connections; a request beyond is told to come back.
+pub const BODY_BYTES_IN_FLIGHT: usize = 512 << 20;
+/// Request bodies up to this many bytes are parsed in place; larger ones on a blocking thread.
+pub const PARSE_IN_PLACE_BYTES: usize = 256 << 10;
+/// Characters of a client's own request id.
+pub const REQUEST_ID_CHARS: usize = 64;
+/// Log lines waiting for the log file's writer; more are dropped rather than waited for.
+pub const LOG_LINES_BUFFERED: usize = 16_384;

@@ -1,1 +1,90 @@
-//! (being built)
+//! Wire protocols over the engine: HTTP now; gRPC and WebSocket get folders beside `http`.
+//!
+//! The api knows no model: it turns a wire request into a [`crate::engine::SpeechRequest`], hands it to a [`Speaker`],
+//! and turns the samples that come back into a body. Nothing here blocks a thread: decoding, encoding and the parsing
+//! of large bodies run on the blocking pool, each with a bound in [`crate::limits`].
+
+pub mod auth;
+pub mod error;
+pub mod http;
+mod lax;
+pub mod prompt;
+pub mod speaker;
+pub mod wire;
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
+
+use tokio::sync::Semaphore;
+
+pub use self::{auth::ApiKey, error::ApiError, speaker::Speaker};
+use crate::limits;
+
+/// What an operator may choose about the api.
+#[derive(Debug, Clone, Default)]
+pub struct ApiOptions {
+    /// Origins that browsers may call from; empty means any.
+    pub cors_origins: Vec<axum::http::HeaderValue>,
+    /// Key that clients must send; `None` leaves the api open.
+    pub api_key: Option<ApiKey>,
+}
+
+/// What every handler shares. Cheap to clone.
+#[derive(Clone)]
+pub struct ApiState(Arc<Shared>);
+
+struct Shared {
+    speaker: Arc<dyn Speaker>,
+    options: ApiOptions,
+    draining: AtomicBool,
+    decodes: Arc<Semaphore>,
+    body_bytes: Arc<Semaphore>,
+}
+
+impl ApiState {
+    /// Over a speaker.
+    pub fn new(speaker: Arc<dyn Speaker>, options: ApiOptions) -> Self {
+        Self(Arc::new(Shared {
+            speaker,
+            options,
+            draining: AtomicBool::new(false),
+            decodes: Arc::new(Semaphore::new(limits::DECODES_AT_ONCE)),
+            body_bytes: Arc::new(Semaphore::new(limits::BODY_BYTES_IN_FLIGHT)),
+        }))
+    }
+
+    /// The speaker.
+    pub fn speaker(&self) -> &dyn Speaker {
+        &*self.0.speaker
+    }
+
+    /// The operator's choices.
+    pub fn options(&self) -> &ApiOptions {
+        &self.0.options
+    }
+
+    /// From now on new work is answered 503; running work goes on.
+    pub fn start_draining(&self) {
+        self.0.draining.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether new work is refused.
+    pub fn is_draining(&self) -> bool {
+        self.0.draining.load(Ordering::Relaxed)
+    }
+
+    /// One permit per recording being decoded.
+    pub(crate) fn decodes(&self) -> &Arc<Semaphore> {
+        &self.0.decodes
+    }
+
+    /// One permit per byte of request body in memory.
+    pub(crate) fn body_bytes(&self) -> &Arc<Semaphore> {
+        &self.0.body_bytes
+    }
+}
+
+#[cfg(test)]
+mod tests;

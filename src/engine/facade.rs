@@ -1,9 +1,18 @@
 //! The engine as the api and the command line see it.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use super::{PromptAudio, SpeechRequest, SpeechStream, VoiceInfo};
-use crate::{Error, Result};
+use tokio::sync::mpsc;
+
+use super::admission::Admission;
+use super::pipeline::{Pipeline, Tally};
+use super::stages::Stages;
+use super::{Mode, PromptAudio, SpeechRequest, SpeechStream, VoiceInfo, warm_up};
+use crate::model::Bundle;
+use crate::runtime::{Options, Runtime};
+use crate::{Error, Result, limits};
 
 /// How to load and run a model.
 #[derive(Debug, Clone)]
@@ -38,48 +47,146 @@ pub struct ModelInfo {
 }
 
 /// A loaded model that speaks. Cheap to share; dropped last, it unloads the model.
-pub struct Engine {}
+pub struct Engine {
+    stages: Arc<Stages>,
+    admission: Admission,
+    deadline: Duration,
+    info: ModelInfo,
+}
 
 impl Engine {
     /// Loads the bundle and warms it up. Blocks; call it off the async threads.
-    pub fn load(_options: EngineOptions) -> Result<Arc<Self>> {
-        Err(Error::Internal("not built yet".into()))
+    pub fn load(options: EngineOptions) -> Result<Arc<Self>> {
+        let bundle = Bundle::open(&options.bundle)?;
+        bundle.verify()?;
+        let runtime = Runtime::get(&Options { library: options.onnxruntime.clone(), threads: options.threads })?;
+        let stages = Arc::new(Stages::load(runtime, &bundle, &options.voices_dir)?);
+        warm_up::run(&stages)?;
+        let manifest = &stages.manifest;
+        let info = ModelInfo {
+            name: manifest.name.clone(),
+            generation: manifest.generation,
+            precision: manifest.precision.clone(),
+            sample_rate: manifest.sample_rate,
+        };
+        Ok(Arc::new(Self {
+            admission: Admission::new(options.concurrency, options.queue),
+            deadline: options.deadline,
+            info,
+            stages,
+        }))
     }
 
     /// What is loaded.
     pub fn model(&self) -> &ModelInfo {
-        unimplemented!()
+        &self.info
     }
 
     /// Built-in voices, then saved ones by id.
     pub fn voices(&self) -> Vec<VoiceInfo> {
-        unimplemented!()
+        let list = self.stages.voices.list();
+        list.into_iter().map(|(v, built_in)| VoiceInfo { id: v.id.clone(), name: v.name.clone(), built_in }).collect()
     }
 
     /// Starts a synthesis. Everything wrong with the request itself is told here, before any audio; it returns
     /// when the request has been admitted (it may wait in the queue; a full queue is [`Error::Overloaded`]).
-    pub async fn speak(&self, _request: SpeechRequest) -> Result<SpeechStream> {
-        unimplemented!()
+    pub async fn speak(&self, request: SpeechRequest) -> Result<SpeechStream> {
+        let started = Instant::now();
+        let deadline = started + self.deadline;
+        let stages = self.stages.clone();
+        let (request, segments) = blocking(move || stages.check(&request).map(|s| (request, s))).await?;
+        let permit = self.admission.enter(deadline).await?;
+        let stages = self.stages.clone();
+        let mode = request.mode.clone();
+        let (voice, permit) = blocking(move || stages.condition(&mode).map(|v| (v, permit))).await?;
+        let (sink, chunks) = mpsc::channel(limits::CHUNKS_IN_FLIGHT);
+        let stages = self.stages.clone();
+        tokio::task::spawn_blocking(move || {
+            let mut pipeline = Pipeline {
+                stages: &stages,
+                voice: &voice,
+                speed: request.speed,
+                seed: request.seed,
+                stream: request.stream,
+                deadline,
+                started,
+                sink: sink.clone(),
+                tally: Tally::default(),
+            };
+            let result = pipeline.run(&segments);
+            report(&request, &pipeline, stages.manifest.sample_rate, &result);
+            // A slot is free before the last word is read, so the end of one request never holds up the next.
+            drop(permit);
+            if let Err(error) = result {
+                let _ = sink.blocking_send(Err(error));
+            }
+        });
+        Ok(SpeechStream { sample_rate: self.info.sample_rate, chunks })
     }
 
     /// Makes a voice from a recording and saves it atomically, replacing a saved voice of that id.
-    pub async fn add_voice(
-        &self,
-        _id: &str,
-        _name: &str,
-        _prompt_text: &str,
-        _prompt: PromptAudio,
-    ) -> Result<VoiceInfo> {
-        unimplemented!()
+    pub async fn add_voice(&self, id: &str, name: &str, prompt_text: &str, prompt: PromptAudio) -> Result<VoiceInfo> {
+        self.stages.voices.check_id(id)?;
+        let permit = self.admission.enter(Instant::now() + self.deadline).await?;
+        let (id, name, text) = (id.to_string(), name.to_string(), prompt_text.to_string());
+        let stages = self.stages.clone();
+        blocking(move || {
+            let voice = stages.voice_of(&id, &name, &text, &prompt)?;
+            let saved = stages.voices.save(voice)?;
+            drop(permit);
+            tracing::info!(voice = saved.id, "voice saved");
+            Ok(VoiceInfo { id: saved.id.clone(), name: saved.name.clone(), built_in: false })
+        })
+        .await
     }
 
     /// Removes a saved voice.
-    pub async fn remove_voice(&self, _id: &str) -> Result<()> {
-        unimplemented!()
+    pub async fn remove_voice(&self, id: &str) -> Result<()> {
+        let (stages, id) = (self.stages.clone(), id.to_string());
+        blocking(move || {
+            stages.voices.remove(&id)?;
+            tracing::info!(voice = id, "voice removed");
+            Ok(())
+        })
+        .await
     }
 
     /// Stops admitting, and waits until running syntheses end or `limit` passes.
-    pub async fn drain(&self, _limit: Duration) {
-        unimplemented!()
+    pub async fn drain(&self, limit: Duration) {
+        self.admission.drain(limit).await;
+    }
+}
+
+/// Runs `work` where blocking is allowed; a panic there becomes an internal error.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+    tokio::task::spawn_blocking(work).await.map_err(|e| Error::internal("a worker thread", e))?
+}
+
+/// The one line a synthesis leaves in the log.
+fn report(request: &SpeechRequest, pipeline: &Pipeline<'_>, sample_rate: u32, result: &Result<()>) {
+    let tally = &pipeline.tally;
+    let seconds = pipeline.started.elapsed().as_secs_f64();
+    let audio = tally.samples as f64 / f64::from(sample_rate);
+    let rtf = if audio > 0.0 { seconds / audio } else { 0.0 };
+    let first_audio_ms = tally.first_audio.map_or(0, |d| d.as_millis() as u64);
+    let (id, mode) = (request.id.as_str(), request.mode.name());
+    let voice = match &request.mode {
+        Mode::Sft { voice } | Mode::Instruct { voice, .. } => voice.as_str(),
+        _ => "prompt",
+    };
+    let chars = request.text.chars().count();
+    let (audio, rtf) = (format!("{audio:.2}"), format!("{rtf:.3}"));
+    let (tokens, seed, stream) = (tally.tokens, request.seed, request.stream);
+    match result {
+        Ok(()) => {
+            tracing::info!(id, mode, voice, chars, tokens, audio, first_audio_ms, rtf, seed, stream, "spoke");
+        }
+        Err(Error::Cancelled) => {
+            tracing::info!(id, mode, voice, chars, tokens, audio, first_audio_ms, "cancelled by the client");
+        }
+        Err(error @ Error::Internal(_)) => {
+            tracing::error!(id, mode, voice, chars, tokens, audio, %error, "synthesis failed");
+        }
+        Err(error) => tracing::warn!(id, mode, voice, chars, tokens, audio, %error, "synthesis ended early"),
     }
 }

@@ -1,6 +1,12 @@
 //! Admission, the pipeline of a request, its chunk plan. Knows no HTTP and no serde.
-pub mod facade;
-pub mod request;
+mod admission;
+mod facade;
+mod pipeline;
+mod plan;
+mod request;
+mod silence;
+mod stages;
+mod warm_up;
 
 pub use facade::{Engine, EngineOptions, ModelInfo};
 pub use request::{Mode, PromptAudio, SpeechRequest, SpeechStream, VoiceInfo};

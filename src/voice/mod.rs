@@ -1,1 +1,33 @@
-//! (being built)
+//! Speakers: what the model needs to sound like one, where saved ones live, and recent prompts kept for reuse.
+mod cache;
+mod file;
+mod store;
+
+pub use cache::PromptCache;
+pub use store::VoiceStore;
+
+/// A speaker, ready for the model.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Voice {
+    /// Id as clients name it.
+    pub id: String,
+    /// Name to show.
+    pub name: String,
+    /// Speaker embedding.
+    pub embedding: Vec<f32>,
+    /// What was said in which words; absent for speakers known by embedding alone.
+    pub prompt: Option<VoicePrompt>,
+}
+
+/// The recording a voice was made from, as the model sees it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct VoicePrompt {
+    /// Its transcript, as given.
+    pub text: String,
+    /// The transcript's text ids.
+    pub text_tokens: Vec<i64>,
+    /// Its speech tokens.
+    pub speech_tokens: Vec<i64>,
+    /// Its mel [frames, bins], row-major.
+    pub speech_feat: Vec<f32>,
+}

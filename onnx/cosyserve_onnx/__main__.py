@@ -1,0 +1,54 @@
+"""Command line: export, check, inspect."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from .errors import ExportError
+from .export import PRECISIONS, Options, export
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="cosyserve_onnx", description="CosyVoice checkpoints to cosyserve bundles")
+    commands = parser.add_subparsers(dest="command", required=True)
+    make = commands.add_parser("export", help="turn an official checkpoint directory into a bundle")
+    make.add_argument("checkpoint", type=Path)
+    make.add_argument("bundle", type=Path)
+    make.add_argument("--precision", choices=PRECISIONS, default="fp32", help="int8 for CPUs, fp16 for GPUs")
+    make.add_argument("--name", help="model name to show (default: the checkpoint's directory name)")
+    make.add_argument("--licence", default="Apache-2.0", help="licence of the weights (default: %(default)s)")
+    make.add_argument(
+        "--noise-seconds", type=int, default=300, help="longest speech, prompt included (default: %(default)s)"
+    )
+    test = commands.add_parser("check", help="compare a bundle's stages with the reference's numbers")
+    test.add_argument("bundle", type=Path)
+    test.add_argument("goldens", type=Path)
+    show = commands.add_parser("inspect", help="describe a bundle and verify its hashes")
+    show.add_argument("bundle", type=Path)
+    return parser
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs one command; 0 for success, 1 for failure."""
+    args = _parser().parse_args(arguments)
+    try:
+        if args.command == "export":
+            options = Options(args.precision, args.name, args.licence, args.noise_seconds, log=print)
+            export(args.checkpoint, args.bundle, options)
+            return 0
+        if args.command == "check":
+            from .check import check
+
+            return 0 if check(args.bundle, args.goldens, print) else 1
+        from .inspect import inspect
+
+        return 0 if inspect(args.bundle, print) else 1
+    except ExportError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

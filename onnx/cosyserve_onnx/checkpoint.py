@@ -1,0 +1,78 @@
+"""An official checkpoint directory: which generation it is, where its files are."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from . import hyper_yaml
+from .errors import ExportError
+from .hyper_yaml import Tagged
+
+_YAML_NAMES = ("cosyvoice2.yaml", "cosyvoice3.yaml", "cosyvoice.yaml")
+_GENERATIONS = {
+    ("TransformerLM", "MaskedDiffWithXvec"): 1,
+    ("Qwen2LM", "CausalMaskedDiffWithXvec"): 2,
+    ("CosyVoice3LM", "CausalMaskedDiffWithDiT"): 3,
+}
+_SUPPORTED = (2,)
+_PRETRAINED = "CosyVoice-BlankEN"
+
+
+@dataclass
+class Checkpoint:
+    """A checkpoint whose yaml has been read and whose files exist."""
+
+    dir: Path
+    generation: int
+    yaml: dict[str, Any]
+    files: dict[str, Path] = field(default_factory=dict)
+
+    @property
+    def qwen_config(self) -> dict[str, Any]:
+        """The language model's config.json."""
+        return json.loads(self.files["config"].read_text(encoding="utf-8"))
+
+
+def _generation(config: dict[str, Any], path: Path) -> int:
+    classes = []
+    for name in ("llm", "flow", "hift"):
+        if not isinstance(config.get(name), Tagged):
+            raise ExportError(f"{path}: does not describe a {name}")
+        classes.append(config[name].class_name)
+    generation = _GENERATIONS.get((classes[0], classes[1]))
+    if generation is None:
+        raise ExportError(f"{path}: {classes[0]} with {classes[1]} is no CosyVoice model this exporter knows")
+    return generation
+
+
+def open_checkpoint(path: Path) -> Checkpoint:
+    """Reads the yaml in `path` and finds every file that a bundle needs."""
+    if not path.is_dir():
+        raise ExportError(f"{path}: no such directory")
+    yamls = [path / name for name in _YAML_NAMES if (path / name).is_file()]
+    if not yamls:
+        raise ExportError(f"{path}: no {', '.join(_YAML_NAMES)} inside; is this an official checkpoint?")
+    config = hyper_yaml.load(yamls[0])
+    generation = _generation(config, yamls[0])
+    if generation not in _SUPPORTED:
+        raise ExportError(f"{path}: a CosyVoice {generation} checkpoint; this exporter supports CosyVoice 2 only so far")
+    files = {
+        "llm": path / "llm.pt",
+        "flow": path / "flow.pt",
+        "hift": path / "hift.pt",
+        "campplus": path / "campplus.onnx",
+        "speech_tokenizer": path / "speech_tokenizer_v2.onnx",
+        "config": path / _PRETRAINED / "config.json",
+        "vocab": path / _PRETRAINED / "vocab.json",
+        "merges": path / _PRETRAINED / "merges.txt",
+    }
+    missing = [str(f.relative_to(path)) for f in files.values() if not f.is_file()]
+    if missing:
+        raise ExportError(f"{path}: missing {', '.join(missing)}")
+    speakers = path / "spk2info.pt"
+    if speakers.is_file():
+        files["speakers"] = speakers
+    return Checkpoint(path, generation, config, files)

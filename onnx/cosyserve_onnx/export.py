@@ -1,0 +1,220 @@
+"""Checkpoint to bundle: builds every stage, writes the manifest, and appears on disk whole or not at all."""
+
+from __future__ import annotations
+
+import gc
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from . import __version__, flow_encoder, flow_estimator, hift, llm, noise, text_tokenizer, torch_file, voices
+from .checkpoint import Checkpoint, open_checkpoint
+from .errors import ExportError
+from .graph import F16, F32, Graph, Numbers
+from .hyper_yaml import Tagged
+
+PRECISIONS = ("fp32", "fp16", "int8")
+MAX_POSITIONS = 4096
+FRAME_RATE = 50  # mel frames a second
+EULER_STEPS = 10  # the reference's inference always asks for 10
+CACHE_MEL_FRAMES = {2: 8}  # mel frames the reference carries between vocoder chunks
+TOKEN_TEXT_RATIO = (2.0, 20.0)  # least and most speech tokens per text token
+
+
+@dataclass
+class Options:
+    """What the command line decides."""
+
+    precision: str = "fp32"
+    name: str | None = None
+    licence: str = "Apache-2.0"
+    noise_seconds: int = 300
+    log: Callable[[str], None] = lambda _text: None
+
+
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+class _Exporter:
+    """One export into the directory `out`."""
+
+    def __init__(self, checkpoint: Checkpoint, out: Path, options: Options):
+        self.checkpoint, self.out, self.options = checkpoint, out, options
+        self.yaml = checkpoint.yaml
+        half = options.precision == "fp16"
+        # Compact weights for CPUs too: fp16 halves the files, the arithmetic stays f32.
+        self.store = F32 if options.precision == "fp32" else F16
+        self.fast = Numbers(F16, F16) if half else Numbers(F32, self.store)
+
+    def run(self) -> None:
+        flow = self._flow()
+        manifest = self._head() | {
+            "tokenizer": self._tokenizer(),
+            "llm": self._llm(),
+            "flow": flow,
+            "vocoder": self._vocoder(),
+            "speaker_encoder": self._copy("campplus", "campplus.onnx"),
+            "speech_tokenizer": self._copy("speech_tokenizer", "speech_tokenizer.onnx"),
+            "silent_tokens": [],
+            "end_of_prompt": {"text": text_tokenizer.END_OF_PROMPT, "id": self.end_of_prompt},
+            "voices": self._voices(flow["spk_dim"]),
+        }
+        text = json.dumps(manifest, ensure_ascii=False, indent=2)
+        (self.out / "bundle.json").write_text(text + "\n", encoding="utf-8")
+
+    def _entry(self, file: str) -> dict[str, str]:
+        return {"file": file, "sha256": _sha256(self.out / file)}
+
+    def _graph(self, graph: Graph) -> dict[str, Any]:
+        """Saves a graph; its manifest entry."""
+        file = f"{graph.name}.onnx"
+        data = graph.save(self.out / file)
+        entry: dict[str, Any] = self._entry(file) | {"data": data}
+        if data:
+            entry["data_sha256"] = _sha256(self.out / data)
+        self.options.log(f"{file}: {sum((self.out / f).stat().st_size for f in (file, data) if f) / 1e6:.1f} MB")
+        return entry
+
+    def _copy(self, source: str, file: str) -> dict[str, Any]:
+        shutil.copyfile(self.checkpoint.files[source], self.out / file)
+        return self._entry(file) | {"data": None}
+
+    def _head(self) -> dict[str, Any]:
+        feature = self.yaml.get("feat_extractor")
+        if not isinstance(feature, Tagged):
+            raise ExportError("the yaml has no feat_extractor")
+        rate = int(feature["sampling_rate"])
+        name = self.options.name or self.checkpoint.dir.resolve().name
+        return {
+            "format": 1,
+            "name": name,
+            "generation": self.checkpoint.generation,
+            "precision": self.options.precision,
+            "source": {
+                "checkpoint": self.checkpoint.dir.resolve().name,
+                "licence": self.options.licence,
+                "exporter": __version__,
+            },
+            "sample_rate": int(self.yaml["sample_rate"]),
+            "token_rate": int(self.yaml["token_frame_rate"]),
+            "token_mel_ratio": int(self.yaml["token_mel_ratio"]),
+            "mel": {
+                "sample_rate": rate,
+                "n_fft": int(feature["n_fft"]),
+                "hop": int(feature["hop_size"]),
+                "window": int(feature["win_size"]),
+                "bins": int(feature["num_mels"]),
+                "fmin": feature["fmin"] or 0,
+                "fmax": rate / 2 if feature["fmax"] is None else feature["fmax"],
+            },
+        }
+
+    def _tokenizer(self) -> dict[str, str]:
+        files = self.checkpoint.files
+        self.tokenizer = text_tokenizer.build(files["vocab"], files["merges"], self.checkpoint.generation)
+        self.end_of_prompt = self.tokenizer.token_to_id(text_tokenizer.END_OF_PROMPT)
+        self.tokenizer.save(str(self.out / "tokenizer.json"), pretty=False)
+        return self._entry("tokenizer.json")
+
+    def _llm(self) -> dict[str, Any]:
+        config = self.yaml["llm"]
+        state = torch_file.load_state(self.checkpoint.files["llm"])
+        int8 = self.options.precision == "int8"
+        numbers = Numbers() if int8 else self.fast
+        graph, facts = llm.build(self.checkpoint.qwen_config, state, numbers, int8, MAX_POSITIONS)
+        entry = self._graph(graph)
+        del graph, state
+        gc.collect()
+        tokens = int(config["speech_token_size"])
+        if facts["speech_vocab"] < tokens + 3:
+            raise ExportError(f"llm.pt: {facts['speech_vocab']} speech rows do not hold {tokens} tokens and 3 stops")
+        if self.end_of_prompt >= facts["text_vocab"]:
+            raise ExportError("the tokenizer has more tokens than llm.pt has text rows")
+        sampling = config["sampling"]
+        return entry | facts | {
+            "eos": tokens,
+            "stop": [tokens, tokens + 1, tokens + 2],
+            "fill": tokens + 2,
+            "speech_tokens": tokens,
+            "sampling": {
+                "top_p": float(sampling.get("top_p", 0.8)),
+                "top_k": int(sampling.get("top_k", 25)),
+                "win_size": int(sampling.get("win_size", 10)),
+                "tau_r": float(sampling.get("tau_r", 0.1)),
+            },
+            "min_ratio": TOKEN_TEXT_RATIO[0],
+            "max_ratio": TOKEN_TEXT_RATIO[1],
+            "mix_ratio": [int(v) for v in config.get("mix_ratio", [5, 15])],
+        }  # fmt: skip
+
+    def _flow(self) -> dict[str, Any]:
+        flow = self.yaml["flow"]
+        state = torch_file.load_state(self.checkpoint.files["flow"])
+        decoder = flow["decoder"]["cfm_params"]
+        decoder = decoder.get("content", decoder)
+        frames = min(self.options.noise_seconds * FRAME_RATE, noise.REFERENCE_FRAMES)
+        fixed = noise.flow_noise(int(flow["output_size"]), frames)
+        (self.out / "noise.bin").write_bytes(fixed.astype("<f4").tobytes())
+        return {
+            "encoder": self._graph(flow_encoder.build(flow, state, self.fast)),
+            "estimator": self._graph(flow_estimator.build(flow, state, self.fast)),
+            "noise": self._entry("noise.bin") | {"frames": frames},
+            "steps": EULER_STEPS,
+            "cfg_rate": float(decoder["inference_cfg_rate"]),
+            "schedule": str(decoder["t_scheduler"]),
+            "chunk_tokens": int(flow["encoder"]["static_chunk_size"]),
+            "lookahead_tokens": int(flow["pre_lookahead_len"]),
+            "spk_dim": int(flow["spk_embed_dim"]),
+        }
+
+    def _vocoder(self) -> dict[str, Any]:
+        config = self.yaml["hift"]
+        state = torch_file.load_state(self.checkpoint.files["hift"])
+        # f0 decides the phase of a long sum, so its weights are never rounded.
+        return {
+            "f0": self._graph(hift.build_f0(config, state, F32)),
+            "decoder": self._graph(hift.build_decoder(config, state, self.store)),
+            **hift.source_parameters(config, state),
+            "cache_mel_frames": CACHE_MEL_FRAMES[self.checkpoint.generation],
+        }
+
+    def _voices(self, spk_dim: int) -> list[dict[str, str]]:
+        if "speakers" not in self.checkpoint.files:
+            return []
+        speakers = torch_file.load(self.checkpoint.files["speakers"])
+        bins, ratio = int(self.yaml["flow"]["output_size"]), int(self.yaml["token_mel_ratio"])
+        entries = voices.write(speakers, self.out / "voices", self.tokenizer, spk_dim, bins, ratio)
+        return [e | self._entry(e["file"]) for e in entries]
+
+
+def export(source: Path, bundle: Path, options: Options) -> None:
+    """Writes the bundle of checkpoint `source` to the directory `bundle`, replacing a bundle that is there."""
+    if options.precision not in PRECISIONS:
+        raise ExportError(f"precision {options.precision!r} is not one of {', '.join(PRECISIONS)}")
+    if options.noise_seconds < 1:
+        raise ExportError("--noise-seconds must be at least 1")
+    if bundle.exists() and not (bundle / "bundle.json").is_file() and (not bundle.is_dir() or any(bundle.iterdir())):
+        raise ExportError(f"{bundle}: exists and is not a bundle; not overwriting it")
+    checkpoint = open_checkpoint(source)
+    bundle.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(prefix=f".{bundle.name}.", dir=bundle.parent))
+    try:
+        os.chmod(temporary, 0o755)
+        _Exporter(checkpoint, temporary, options).run()
+        if bundle.exists():
+            shutil.rmtree(bundle)
+        os.replace(temporary, bundle)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise

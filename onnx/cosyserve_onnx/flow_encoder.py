@@ -1,0 +1,201 @@
+"""The flow's encoder of generation 2: speech tokens to the flow's mean (mu) and the projected speaker.
+
+Source: CosyVoice `flow/flow.py` (CausalMaskedDiffWithXvec) and `transformer/upsample_encoder.py`; attention with
+relative positions as in ESPnet (Transformer-XL, https://arxiv.org/abs/1901.02860, section 3.3 and appendix B).
+Always f32: it runs once per chunk, against 10 x 2 rows of the estimator.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from .errors import ExportError
+from .graph import F32, I64, MS, Graph, Numbers
+from .hyper_yaml import Tagged
+from .layers import (
+    Weights,
+    causal_conv,
+    chunk_bias,
+    conv_matrix,
+    layer_norm,
+    length_of,
+    linear,
+    matmul,
+    silu,
+    windows,
+)
+
+EMBED_EPS = 1e-5
+LAYER_EPS = 1e-12
+LEAKY_SLOPE = 0.01  # torch's default
+BLOCKED = -1e10
+
+
+class _Encoder:
+    """Builds one graph; holds what every layer needs."""
+
+    def __init__(self, flow: Tagged, weights: Weights, numbers: Numbers):
+        config = flow["encoder"]
+        if config.class_name != "UpsampleConformerEncoder":
+            raise ExportError(f"flow encoder {config.class_name} is not supported")
+        for field, wanted in (("normalize_before", True), ("use_cnn_module", False), ("macaron_style", False)):
+            if config.get(field, wanted) != wanted:
+                raise ExportError(f"flow encoder with {field}: {config.get(field)} is not supported")
+        if config.get("pos_enc_layer_type") != "rel_pos_espnet" or config.get("input_layer") != "linear":
+            raise ExportError("flow encoder: only input_layer linear and pos_enc_layer_type rel_pos_espnet")
+        self.g = Graph("flow_encoder", numbers)
+        self.flow, self.w = flow, weights
+        self.e = weights.sub("encoder")
+        self.width = int(config["output_size"])
+        self.heads = int(config["attention_heads"])
+        self.scale = math.sqrt(self.width)  # the position layer multiplies its input by this
+
+    def build(self) -> Graph:
+        g = self.g
+        token = g.input("token", I64, ["B", "T"])
+        context = g.input("context", I64, ["B", "C"])
+        embedding = g.input("embedding", F32, ["B", int(self.flow["spk_embed_dim"])])
+        chunk = g.input("chunk", I64, [])
+        bins = int(self.flow["output_size"])
+        h = self._look_ahead(self._embed(token, context), length_of(g, token))
+        h = self._layers(h, "encoders", chunk)
+        h = self._upsample(h)
+        ratio = self.e["up_layer.conv.weight"].shape[2] // 2
+        h = self._layers(h, "up_encoders", g("Mul", chunk, g.const(ratio, np.int64)))
+        h = layer_norm(g, h, self.e.sub("after_norm"), EMBED_EPS)
+        h = linear(g, h, self.w["encoder_proj.weight"], self.w["encoder_proj.bias"], "encoder_proj")
+        g.output("mu", F32, ["B", bins, "F"], g("Transpose", h, perm=[0, 2, 1]))
+        g.output("spks", F32, ["B", bins], self._speaker(embedding))
+        return g
+
+    def _speaker(self, embedding: str) -> str:
+        """L2-normalised, then projected to one number per mel bin."""
+        g = self.g
+        norm = g("Max", g("ReduceL2", embedding, axes=[1], keepdims=1), g.const(1e-12))
+        w = self.w.sub("spk_embed_affine_layer")
+        return linear(g, g("Div", embedding, norm), w["weight"], w["bias"], "spk_embed_affine_layer")
+
+    def _embed(self, token: str, context: str) -> str:
+        """[B, T + C, width]. The linear layer and norm behind the embedding see one token only: folded into the table.
+
+        Rows are computed in double, so folding adds no error of its own.
+        """
+        g = self.g
+        table = self.w["input_embedding.weight"].astype(np.float64)
+        out = self.e.sub("embed.out")
+        table = table @ out["0.weight"].astype(np.float64).T + out["0.bias"]
+        table -= table.mean(axis=1, keepdims=True)
+        table /= np.sqrt((table**2).mean(axis=1, keepdims=True) + EMBED_EPS)
+        table = (table * out["1.weight"] + out["1.bias"]) * self.scale
+        ids = g("Max", g("Concat", token, context, axis=1), g.const(0, np.int64))
+        return g("Gather", g.weight(table.astype(np.float32), "token_table"), ids, axis=0)
+
+    def _look_ahead(self, x: str, length: str) -> str:
+        """A convolution over the present and the next 3 frames, then a causal one, added to the T frames' own input.
+
+        Frames past the end come from the context; zeros stand in for what it lacks.
+        """
+        g, w = self.g, self.e.sub("pre_lookahead_layer")
+        ahead = w["conv1.weight"].shape[2] - 1
+        steps = g("Unsqueeze", length, g.ints(0))
+        own = g("Slice", x, g.ints(0), steps, g.ints(1))
+        padded = g("Pad", x, g.ints(0, 0, 0, 0, ahead, 0), g.number(0))
+        padded = g("Slice", padded, g.ints(0), g("Add", steps, g.ints(ahead)), g.ints(1))
+        h = windows(g, padded, ahead + 1, 0)
+        h = linear(g, h, conv_matrix(w["conv1.weight"]), w["conv1.bias"], "look_ahead.conv1")
+        h = causal_conv(g, g("LeakyRelu", h, alpha=LEAKY_SLOPE), w.sub("conv2"))
+        return g("Add", h, own)
+
+    def _upsample(self, x: str) -> str:
+        """[B, T, C] -> [B, s T, C]: every frame repeated s times, a causal convolution of 2 s + 1 taps, embedding, norm.
+
+        Repeated frames make taps coincide: output phase p of frame t uses frame t - 2 + floor((p + k) / s) for tap k,
+        so the whole is one causal convolution of 3 taps with s times the outputs.
+        """
+        g, w = self.g, self.e.sub("up_layer.conv")
+        weight = w["weight"]
+        out, inside, taps = weight.shape
+        stride = taps // 2
+        merged = np.zeros((stride, out, 3, inside), np.float32)
+        for phase in range(stride):
+            for tap in range(taps):
+                merged[phase, :, (phase + tap) // stride] += weight[:, :, tap]
+        h = matmul(g, windows(g, x, 3, 2), merged.reshape(stride * out, 3 * inside), "up_layer.conv")
+        h = g("Add", h, g.weight(np.tile(w["bias"], stride), "up_layer.bias"))
+        h = g("Reshape", h, g.ints(0, -1, out))
+        embed = self.e.sub("up_embed.out")
+        h = linear(g, h, embed["0.weight"], embed["0.bias"], "up_embed")
+        return layer_norm(g, h, embed.sub("1"), EMBED_EPS, self.scale)
+
+    def _layers(self, x: str, name: str, chunk: str) -> str:
+        length = length_of(self.g, x)
+        mask = chunk_bias(self.g, length, chunk, BLOCKED)
+        positions = self._positions(length)
+        for i in range(self.e.count(name)):
+            x = self._layer(x, self.e.sub(f"{name}.{i}"), length, positions, mask)
+        return x
+
+    def _positions(self, length: str) -> str:
+        """[1, 2 T - 1, width]: sin and cos (not interleaved) of the distances T - 1 .. -(T - 1)."""
+        g = self.g
+        rates = np.arange(0, self.width, 2, dtype=np.float32) * np.float32(-(math.log(10000.0) / self.width))
+        last = g("Sub", length, g.const(1, np.int64))
+        distance = g("Range", last, g("Neg", length), g.const(-1, np.int64))
+        distance = g("Unsqueeze", g("Cast", distance, to=F32), g.ints(0, 2))
+        angle = g("Mul", distance, g.const(np.exp(rates)[None, None]))
+        return g("Concat", g("Sin", angle), g("Cos", angle), axis=2)
+
+    def _layer(self, x: str, w: Weights, length: str, positions: str, mask: str) -> str:
+        """Pre-norm attention and feed-forward."""
+        g = self.g
+        h = layer_norm(g, x, w.sub("norm_mha"), LAYER_EPS)
+        x = g("Add", x, self._attention(h, w.sub("self_attn"), length, positions, mask))
+        h = layer_norm(g, x, w.sub("norm_ff"), LAYER_EPS)
+        f = w.sub("feed_forward")
+        h = silu(g, linear(g, h, f["w_1.weight"], f["w_1.bias"], f"{f.prefix}w_1"))
+        return g("Add", x, linear(g, h, f["w_2.weight"], f["w_2.bias"], f"{f.prefix}w_2"))
+
+    def _attention(self, h: str, w: Weights, length: str, positions: str, mask: str) -> str:
+        """softmax(((q + u) k + shift((q + v) p)) / sqrt(d)) values: content plus relative position.
+
+        The position part enters the fused attention node as its additive bias.
+        """
+        g, p = self.g, w.prefix
+        q = matmul(g, h, w["linear_q.weight"], f"{p}q")
+        key_bias = w["linear_k.bias"] if "linear_k.bias" in w else None
+        k = linear(g, h, w["linear_k.weight"], key_bias, f"{p}k")
+        v = linear(g, h, w["linear_v.weight"], w["linear_v.bias"], f"{p}v")
+        u_bias = w["linear_q.bias"] + w["pos_bias_u"].reshape(-1)
+        v_bias = w["linear_q.bias"] + w["pos_bias_v"].reshape(-1)
+        content = g("Add", q, g.weight(u_bias, f"{p}u"))
+        position = self._position_scores(g("Add", q, g.weight(v_bias, f"{p}v_bias")), w, length, positions)
+        bias = g("Add", position, mask)
+        attended = g(
+            "MultiHeadAttention", content, k, v, "", "", bias, domain=MS, num_heads=self.heads
+        )
+        return linear(g, attended, w["linear_out.weight"], w["linear_out.bias"], f"{p}out")
+
+    def _position_scores(self, q: str, w: Weights, length: str, positions: str) -> str:
+        """[B, heads, T, T]: q times the projected distances, row i shifted so that column j holds distance i - j."""
+        g = self.g
+        split = g.ints(0, -1, self.heads, self.width // self.heads)
+        q = g("Transpose", g("Reshape", q, split), perm=[0, 2, 1, 3])
+        weight = w["linear_pos.weight"]
+        weight = np.concatenate([weight[:, 0::2], weight[:, 1::2]], axis=1)  # `positions` is not interleaved
+        weight = weight * np.float32(1 / math.sqrt(self.width // self.heads))
+        p = g("Reshape", matmul(g, positions, weight, f"{w.prefix}pos"), split)
+        scores = g("MatMul", q, g("Transpose", p, perm=[0, 2, 3, 1]))
+        # The shift: one zero column on the left, seen as rows one longer, minus the first row's worth.
+        padded = g("Pad", scores, g.ints(0, 0, 0, 1, 0, 0, 0, 0), g.number(0))
+        steps = g("Unsqueeze", length, g.ints(0))
+        tall = g("Concat", g.ints(0, 0, -1), steps, axis=0)
+        shifted = g("Slice", g("Reshape", padded, tall), g.ints(1), g.ints(2**31), g.ints(2))
+        wide = g("Concat", g.ints(0, 0), steps, g.ints(-1), axis=0)
+        return g("Slice", g("Reshape", shifted, wide), g.ints(0), steps, g.ints(3))
+
+
+def build(flow: Tagged, state: dict[str, np.ndarray], numbers: Numbers) -> Graph:
+    """The graph `flow_encoder` from the yaml's `flow` and the state of flow.pt."""
+    return _Encoder(flow, Weights(state, "flow.pt"), Numbers(F32, numbers.store)).build()

@@ -1,0 +1,129 @@
+"""Building blocks shared by the stages. Sequences are [B, T, C] unless a docstring says otherwise.
+
+Causal convolutions are written as a matrix product over concatenated shifted copies: it needs no transposes between
+channel-first and channel-last, its weights are packed once at load, and on CUDA it avoids cuDNN's algorithm search for
+every new length.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .errors import ExportError
+from .graph import MS, Graph
+
+
+class Weights:
+    """A state dictionary seen from a prefix; arrays come out as f32."""
+
+    def __init__(self, state: dict[str, np.ndarray], source: str, prefix: str = ""):
+        self._state, self._source, self.prefix = state, source, prefix
+
+    def sub(self, name: str) -> Weights:
+        """The part below `name`."""
+        return Weights(self._state, self._source, f"{self.prefix}{name}.")
+
+    def __contains__(self, name: str) -> bool:
+        return self.prefix + name in self._state
+
+    def raw(self, name: str) -> np.ndarray:
+        """The array as stored."""
+        key = self.prefix + name
+        if key not in self._state:
+            raise ExportError(f"{self._source}: the weight {key} is missing")
+        return self._state[key]
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        return np.asarray(self.raw(name)).astype(np.float32)
+
+    def count(self, name: str) -> int:
+        """How many numbered children `name.0`, `name.1`, ... there are."""
+        start = f"{self.prefix}{name}."
+        numbers = {k[len(start) :].split(".", 1)[0] for k in self._state if k.startswith(start)}
+        return len({n for n in numbers if n.isdigit()})
+
+
+def matmul(g: Graph, x: str, weight: np.ndarray, name: str) -> str:
+    """x @ weight.T for a torch linear weight [out, in]."""
+    return g("MatMul", x, g.weight(np.ascontiguousarray(weight.T), f"{name}.weight"))
+
+
+def linear(g: Graph, x: str, weight: np.ndarray, bias: np.ndarray | None, name: str) -> str:
+    """A torch Linear."""
+    y = matmul(g, x, weight, name)
+    return y if bias is None else g("Add", y, g.weight(bias, f"{name}.bias"))
+
+
+def layer_norm(g: Graph, x: str, w: Weights, eps: float, scale: float = 1.0) -> str:
+    """LayerNorm over channels, its result times `scale` (folded into the parameters)."""
+    gamma = g.weight(w["weight"] * np.float32(scale), f"{w.prefix}weight")
+    beta = g.weight(w["bias"] * np.float32(scale), f"{w.prefix}bias")
+    return g("LayerNormalization", x, gamma, beta, axis=-1, epsilon=eps)
+
+
+def add_norm(g: Graph, x: str, skip: str, bias: np.ndarray, w: Weights, eps: float) -> tuple[str, str]:
+    """(LayerNorm(x + bias + skip), x + bias + skip) in one fused node."""
+    norm, _, _, total = g(
+        "SkipLayerNormalization",
+        x,
+        skip,
+        g.weight(w["weight"], f"{w.prefix}weight"),
+        g.weight(w["bias"], f"{w.prefix}bias"),
+        g.weight(bias, f"{w.prefix}skip_bias"),
+        out=[f"{w.prefix}norm", "", "", f"{w.prefix}sum"],
+        domain=MS,
+        epsilon=eps,
+    )
+    return norm, total
+
+
+def windows(g: Graph, x: str, taps: int, left: int, right: int = 0) -> str:
+    """[B, T + left + right - taps + 1, taps * C]: every window of `taps` frames after zero padding, oldest first."""
+    if left or right:
+        x = g("Pad", x, g.ints(0, left, 0, 0, right, 0), g.number(0))
+    # Tap k is frames k .. length - (taps - 1) + k; a slice end of 0 would mean "nothing", hence the large number.
+    ends = [k - (taps - 1) or 2**31 for k in range(taps)]
+    parts = [g("Slice", x, g.ints(k), g.ints(ends[k]), g.ints(1)) for k in range(taps)]
+    return g("Concat", *parts, axis=2)
+
+
+def conv_matrix(weight: np.ndarray) -> np.ndarray:
+    """A torch Conv1d weight [out, in, taps] as the linear weight [out, taps * in] that `windows` needs."""
+    return np.ascontiguousarray(weight.transpose(0, 2, 1).reshape(weight.shape[0], -1))
+
+
+def causal_conv(g: Graph, x: str, w: Weights) -> str:
+    """A torch Conv1d that sees `taps - 1` past frames."""
+    weight = w["weight"]
+    seen = windows(g, x, weight.shape[2], weight.shape[2] - 1)
+    return linear(g, seen, conv_matrix(weight), w["bias"], w.prefix + "conv")
+
+
+def chunk_bias(g: Graph, length: str, chunk: str, blocked: float) -> str:
+    """[1, 1, T, T] additive mask: row i sees columns below the end of its own chunk.
+
+    `length` and `chunk` are int64 scalars; `blocked` is the number for what is not seen.
+    """
+    positions = g("Range", g.const(0, np.int64), length, g.const(1, np.int64))
+    end = g("Mul", g("Add", g("Div", positions, chunk), g.const(1, np.int64)), chunk)
+    seen = g("Less", g("Unsqueeze", positions, g.ints(0)), g("Unsqueeze", end, g.ints(1)))
+    bias = g("Where", seen, g.number(0), g.number(blocked))
+    return g("Unsqueeze", bias, g.ints(0, 1))
+
+
+def length_of(g: Graph, x: str, axis: int = 1) -> str:
+    """The size of `axis` as an int64 scalar."""
+    return g("Gather", g("Shape", x), g.const(axis, np.int64), axis=0)
+
+
+def silu(g: Graph, x: str) -> str:
+    """x * sigmoid(x) as one node."""
+    return g("QuickGelu", x, domain=MS, alpha=1.0)
+
+
+def mish(g: Graph, x: str) -> str:
+    """x * tanh(softplus(x)), as x (1 - r^2) / (1 + r^2) with r = sigmoid(-x): one vectorised function, no overflow."""
+    r = g("Sigmoid", g("Neg", x))
+    r2 = g("Mul", r, r)
+    ratio = g("Div", g("Sub", g.number(1), r2), g("Add", g.number(1), r2))
+    return g("Mul", x, ratio)

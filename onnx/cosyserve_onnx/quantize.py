@@ -1,0 +1,50 @@
+"""Eight-bit weights for CPUs."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .graph import F32, MS, Graph
+
+BLOCK = 32  # weights that share one scale
+ACCURACY_INT8 = 4  # MatMulNBits: quantise the activations too and multiply in int8
+
+
+def int8_table(g: Graph, ids: str, parts: list[np.ndarray], name: str) -> str:
+    """Rows `ids` of the concatenated `parts`, held as int8 with one scale per row."""
+    rows = sum(p.shape[0] for p in parts)
+    table = np.empty((rows, parts[0].shape[1]), np.int8)
+    scales = np.empty((rows, 1), np.float32)
+    start = 0
+    for part in parts:
+        full = np.asarray(part).astype(np.float32)
+        end = start + full.shape[0]
+        scales[start:end] = np.maximum(np.abs(full).max(axis=1, keepdims=True) / 127, 1e-30)
+        table[start:end] = np.clip(np.rint(full / scales[start:end]), -127, 127)
+        start = end
+    row = g("Cast", g("Gather", g.raw(table, f"{name}.int8"), ids, axis=0), to=F32)
+    return g("Mul", row, g("Gather", g.raw(scales, f"{name}.scale"), ids, axis=0))
+
+
+def int8_blocks(weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """A weight [N, K] as MatMulNBits wants it: u8 [N, blocks, 32] around 128 and f32 scales [N * blocks]."""
+    rows, inside = weight.shape
+    blocks = -(-inside // BLOCK)
+    padded = np.zeros((rows, blocks * BLOCK), np.float32)
+    padded[:, :inside] = weight
+    grid = padded.reshape(rows, blocks, BLOCK)
+    scale = np.maximum(np.abs(grid).max(axis=2, keepdims=True) / 127, 1e-30).astype(np.float32)
+    quantized = (np.rint(grid / scale) + 128).astype(np.uint8)
+    return quantized, np.ascontiguousarray(scale[:, :, 0])
+
+
+def int8_matmul(g: Graph, x: str, weight: np.ndarray, bias: np.ndarray | None, name: str) -> str:
+    """x @ weight.T + bias with int8 weights in blocks of 32."""
+    quantized, scale = int8_blocks(weight)
+    inputs = [x, g.raw(quantized, f"{name}.int8"), g.raw(scale, f"{name}.scale")]
+    if bias is not None:
+        inputs += ["", "", g.raw(bias.astype(np.float32), f"{name}.bias")]
+    return g(
+        "MatMulNBits", *inputs, domain=MS,
+        K=weight.shape[1], N=weight.shape[0], bits=8, block_size=BLOCK, accuracy_level=ACCURACY_INT8,
+    )  # fmt: skip

@@ -1,0 +1,215 @@
+//! What lies around every route, from the outside in: request id and access line, CORS, panics, key, draining.
+
+use std::{any::Any, convert::Infallible, sync::Arc, time::Instant};
+
+use axum::{
+    Json, Router,
+    body::{Body, HttpBody},
+    extract::{FromRequestParts, Request, State},
+    http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header::CONTENT_LENGTH, request::Parts},
+    middleware::{self, Next},
+    response::{IntoResponse, Response},
+};
+use http_body_util::BodyExt;
+use tower_http::{
+    catch_panic::CatchPanicLayer,
+    cors::{AllowHeaders, AllowMethods, AllowOrigin, CorsLayer},
+};
+use tracing::Instrument;
+
+use crate::{
+    api::{
+        ApiState,
+        error::{ApiError, ErrorBody, Fault},
+        http::body::BodyBudget,
+    },
+    limits,
+};
+
+/// The request id's header.
+pub const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// The seed's header.
+pub const X_SEED: HeaderName = HeaderName::from_static("x-seed");
+/// Hertz of a PCM answer.
+pub const X_SAMPLE_RATE: HeaderName = HeaderName::from_static("x-sample-rate");
+/// Channels of a PCM answer.
+pub const X_CHANNELS: HeaderName = HeaderName::from_static("x-channels");
+/// Bits per sample of a PCM answer.
+pub const X_BIT_DEPTH: HeaderName = HeaderName::from_static("x-bit-depth");
+
+/// Status in the access line of a request whose client left before there was an answer.
+const CLIENT_LEFT: u16 = 499;
+
+/// Puts the layers around the routes.
+pub fn around(routes: Router<ApiState>, state: &ApiState) -> Router<ApiState> {
+    routes
+        .layer(CatchPanicLayer::custom(panicked))
+        .layer(cors(state))
+        .layer(middleware::from_fn(track))
+}
+
+/// Any origin is echoed (or only those the operator named), with credentials; whatever headers and methods a preflight
+/// asks for are granted.
+fn cors(state: &ApiState) -> CorsLayer {
+    let origins = &state.options().cors_origins;
+    let origin = match origins.is_empty() {
+        true => AllowOrigin::mirror_request(),
+        false => AllowOrigin::list(origins.iter().cloned()),
+    };
+    CorsLayer::new()
+        .allow_origin(origin)
+        .allow_methods(AllowMethods::mirror_request())
+        .allow_headers(AllowHeaders::mirror_request())
+        .allow_credentials(true)
+        .expose_headers([X_REQUEST_ID, X_SEED, X_SAMPLE_RATE, X_CHANNELS, X_BIT_DEPTH])
+        .max_age(std::time::Duration::from_secs(600))
+}
+
+fn panicked(cause: Box<dyn Any + Send + 'static>) -> Response {
+    let text = cause.downcast_ref::<String>().map(String::as_str);
+    let text = text
+        .or_else(|| cause.downcast_ref::<&str>().copied())
+        .unwrap_or("of unknown cause");
+    ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, format!("panic: {text}")).into_response()
+}
+
+/// Refuses a request without the API key, where one is set.
+pub async fn authorise(State(state): State<ApiState>, request: Request, next: Next) -> Response {
+    let checked = state
+        .options()
+        .api_key
+        .as_ref()
+        .map_or(Ok(()), |key| key.check(request.headers()));
+    match checked {
+        Ok(()) => next.run(request).await,
+        Err(error) => error.into_response(),
+    }
+}
+
+/// Refuses new work while the server is draining; gives the rest a share of the memory for request bodies.
+pub async fn admit(State(state): State<ApiState>, mut request: Request, next: Next) -> Response {
+    if state.is_draining() {
+        return ApiError::draining().into_response();
+    }
+    let budget = Arc::new(BodyBudget::new(state.body_bytes().clone()));
+    request.extensions_mut().insert(budget.clone());
+    let response = next.run(request).await;
+    drop(budget);
+    response
+}
+
+/// The id of a request: the client's own `X-Request-Id` where it is short and plain, else a new one.
+#[derive(Debug, Clone)]
+pub struct RequestId(Arc<str>);
+
+impl RequestId {
+    fn of(headers: &HeaderMap) -> Self {
+        let plain = |c: char| c.is_ascii_alphanumeric() || "-_.:".contains(c);
+        let own = headers.get(X_REQUEST_ID).and_then(|value| value.to_str().ok());
+        match own.filter(|id| (1..=limits::REQUEST_ID_CHARS).contains(&id.len()) && id.chars().all(plain)) {
+            Some(id) => Self(id.into()),
+            None => Self(uuid::Uuid::new_v4().to_string().into()),
+        }
+    }
+
+    /// The id itself.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for RequestId {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Infallible> {
+        Ok(parts
+            .extensions
+            .get::<RequestId>()
+            .cloned()
+            .unwrap_or_else(|| RequestId::of(&parts.headers)))
+    }
+}
+
+/// Gives the request its id, writes the access line once the whole answer has gone out, and keeps the cause of a 500
+/// in the log while the client gets the id to ask with.
+pub async fn track(mut request: Request, next: Next) -> Response {
+    let id = RequestId::of(request.headers());
+    let span = tracing::info_span!("request", id = id.as_str());
+    let mut line = AccessLine::new(&id, &request, span.clone());
+    request.extensions_mut().insert(id.clone());
+    let mut response = next.run(request).instrument(span.clone()).await;
+    if let Some(Fault(cause)) = response.extensions_mut().remove() {
+        span.in_scope(|| tracing::error!(cause, "request failed"));
+        let detail = format!(
+            "internal error; the server's log has its cause under id {}",
+            id.as_str()
+        );
+        let (mut parts, _) = response.into_parts();
+        parts.headers.remove(CONTENT_LENGTH);
+        let (_, body) = Json(ErrorBody { detail }).into_response().into_parts();
+        response = Response::from_parts(parts, body);
+    }
+    if let Ok(value) = HeaderValue::from_str(id.as_str()) {
+        response.headers_mut().insert(X_REQUEST_ID, value);
+    }
+    // Counting the bytes hides the body's size from what follows, so the length is written down before.
+    if let Some(length) = response.body().size_hint().exact() {
+        response
+            .headers_mut()
+            .entry(CONTENT_LENGTH)
+            .or_insert_with(|| length.into());
+    }
+    line.status = response.status().as_u16();
+    response.map(|body| {
+        Body::new(body.map_frame(move |frame| {
+            // A method call, so that the closure owns the whole line and drops it with the body.
+            line.count(frame.data_ref().map_or(0, |data| data.len() as u64));
+            frame
+        }))
+    })
+}
+
+/// Written when dropped: at the end of the body, or when the client left.
+struct AccessLine {
+    id: RequestId,
+    method: axum::http::Method,
+    path: String,
+    started: Instant,
+    status: u16,
+    bytes: u64,
+    span: tracing::Span,
+}
+
+impl AccessLine {
+    fn new(id: &RequestId, request: &Request, span: tracing::Span) -> Self {
+        Self {
+            id: id.clone(),
+            method: request.method().clone(),
+            path: request.uri().path().chars().take(200).collect(),
+            started: Instant::now(),
+            status: CLIENT_LEFT,
+            bytes: 0,
+            span,
+        }
+    }
+
+    fn count(&mut self, bytes: u64) {
+        self.bytes += bytes;
+    }
+}
+
+impl Drop for AccessLine {
+    fn drop(&mut self) {
+        let _inside = self.span.enter();
+        tracing::info!(
+            target: "cosyserve::access",
+            id = self.id.as_str(),
+            method = %self.method,
+            path = self.path,
+            status = self.status,
+            ms = self.started.elapsed().as_millis() as u64,
+            bytes = self.bytes,
+            "answered"
+        );
+    }
+}

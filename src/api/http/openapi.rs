@@ -1,0 +1,30 @@
+//! The OpenAPI document of the HTTP api.
+
+use axum::Json;
+use utoipa::OpenApi;
+
+use super::{root, tts, upload, voices};
+use crate::api::wire;
+
+/// Every route and schema.
+#[derive(OpenApi)]
+#[openapi(
+    info(title = "cosyserve", description = "CosyVoice speech over HTTP. All audio is mono."),
+    paths(
+        root::welcome, root::health, root::ready,
+        voices::available_spks, voices::clone, upload::upload_audio,
+        tts::sft, tts::sft_pcm, tts::zero_shot, tts::cross_lingual, tts::instruct,
+    ),
+    components(schemas(wire::ZeroShotForm, wire::CrossLingualForm, wire::CloneForm, wire::UploadForm)),
+    tags(
+        (name = "speech", description = "Speech from text"),
+        (name = "voices", description = "Voices and recordings"),
+        (name = "service", description = "The server itself"),
+    )
+)]
+pub struct Document;
+
+/// The document, as JSON.
+pub async fn document() -> Json<utoipa::openapi::OpenApi> {
+    Json(Document::openapi())
+}

@@ -1,0 +1,45 @@
+//! Recordings in requests, decoded off the async threads, a bounded number at once.
+
+use super::{ApiState, error::ApiError};
+use crate::{
+    Error,
+    audio::{base64, decode},
+    engine::PromptAudio,
+};
+
+/// A recording as it came.
+#[derive(Debug)]
+pub enum Recording {
+    /// The content of a file.
+    File(Vec<u8>),
+    /// Base64, perhaps a `data:` URL.
+    Base64(String),
+}
+
+/// Decodes the recording of `field`.
+///
+/// # Errors
+/// 400 when base64 or audio cannot be decoded, 413 when it is too large; texts name `field`.
+pub async fn decode(
+    state: &ApiState,
+    field: &'static str,
+    recording: Recording,
+) -> Result<PromptAudio, ApiError> {
+    let closed = |error| Error::internal("waiting to decode", error);
+    let permit = state.decodes().clone().acquire_owned().await.map_err(closed)?;
+    let decoded = tokio::task::spawn_blocking(move || {
+        let _permit = permit;
+        let bytes = match recording {
+            Recording::File(bytes) => bytes,
+            Recording::Base64(text) => base64::decode(&text, field)?,
+        };
+        decode::decode(bytes, field)
+    });
+    let decoded = decoded
+        .await
+        .map_err(|error| Error::internal("decoding a recording", error))??;
+    Ok(PromptAudio {
+        samples: decoded.samples.into(),
+        sample_rate: decoded.sample_rate,
+    })
+}

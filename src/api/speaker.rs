@@ -1,0 +1,58 @@
+//! What the api needs of an engine, so that the routes can be tested without a model.
+
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+
+use crate::{
+    Result,
+    engine::{Engine, ModelInfo, PromptAudio, SpeechRequest, SpeechStream, VoiceInfo},
+};
+
+/// Something that speaks: the [`Engine`], or a stand-in in tests. See the engine's methods of the same names.
+pub trait Speaker: Send + Sync + 'static {
+    /// What is loaded.
+    fn model(&self) -> &ModelInfo;
+    /// Built-in voices, then saved ones.
+    fn voices(&self) -> Vec<VoiceInfo>;
+    /// Starts a synthesis once it is admitted.
+    fn speak(&self, request: SpeechRequest) -> BoxFuture<'_, Result<SpeechStream>>;
+    /// Makes a voice and saves it, replacing a saved voice of that id.
+    fn add_voice(
+        &self,
+        id: String,
+        name: String,
+        prompt_text: String,
+        prompt: PromptAudio,
+    ) -> BoxFuture<'_, Result<VoiceInfo>>;
+    /// Stops admitting and waits for running syntheses, at most `limit`.
+    fn drain(&self, limit: Duration) -> BoxFuture<'_, ()>;
+}
+
+impl Speaker for Engine {
+    fn model(&self) -> &ModelInfo {
+        self.model()
+    }
+
+    fn voices(&self) -> Vec<VoiceInfo> {
+        self.voices()
+    }
+
+    fn speak(&self, request: SpeechRequest) -> BoxFuture<'_, Result<SpeechStream>> {
+        Box::pin(self.speak(request))
+    }
+
+    fn add_voice(
+        &self,
+        id: String,
+        name: String,
+        prompt_text: String,
+        prompt: PromptAudio,
+    ) -> BoxFuture<'_, Result<VoiceInfo>> {
+        Box::pin(async move { self.add_voice(&id, &name, &prompt_text, prompt).await })
+    }
+
+    fn drain(&self, limit: Duration) -> BoxFuture<'_, ()> {
+        Box::pin(self.drain(limit))
+    }
+}

@@ -1,0 +1,205 @@
+//! One request from ids to audio: per text segment, speech tokens, then chunk by chunk mel and samples.
+//!
+//! A request works on one thread: tokens until a chunk is due, then the chunk, then more tokens. On a CPU this gives
+//! the earliest first audio (the stages do not compete for cores), and it makes every random draw a function of the
+//! request alone.
+
+use std::time::{Duration, Instant};
+
+use rand::SeedableRng;
+use rand::distr::Distribution;
+use rand_chacha::ChaCha12Rng;
+use rand_distr::StandardNormal;
+use tokio::sync::mpsc;
+
+use super::plan::ChunkPlan;
+use super::silence::SilenceCap;
+use super::stages::{Conditioning, Stages};
+use crate::dsp::stretch::{StreamStretch, stretch};
+use crate::model::flow::FlowInput;
+use crate::model::vocoder::VocoderState;
+use crate::model::{Mel, mel, sampler};
+use crate::text::lay_out;
+use crate::{Error, Result};
+
+/// What one synthesis cost, for the log.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Tally {
+    /// Speech tokens sampled.
+    pub tokens: usize,
+    /// Samples made.
+    pub samples: usize,
+    /// Time to the first samples.
+    pub first_audio: Option<Duration>,
+}
+
+/// A synthesis at work.
+pub struct Pipeline<'a> {
+    /// The model.
+    pub stages: &'a Stages,
+    /// The voice.
+    pub voice: &'a Conditioning,
+    /// Speed factor.
+    pub speed: f32,
+    /// Seed of every draw.
+    pub seed: u64,
+    /// Chunked (true) or by whole segments.
+    pub stream: bool,
+    /// When the request must be done.
+    pub deadline: Instant,
+    /// When it arrived.
+    pub started: Instant,
+    /// Where audio goes; its receiver's end means nobody listens any more.
+    pub sink: mpsc::Sender<Result<Vec<f32>>>,
+    /// Costs so far.
+    pub tally: Tally,
+}
+
+impl Pipeline<'_> {
+    /// Speaks `segments` (text ids) one after the other.
+    pub fn run(&mut self, segments: &[Vec<i64>]) -> Result<()> {
+        for (index, text) in segments.iter().enumerate() {
+            self.segment(index as u64, text)?;
+        }
+        match self.tally.samples {
+            0 => Err(Error::Internal("the model ended the speech before it began".into())),
+            _ => Ok(()),
+        }
+    }
+
+    fn segment(&mut self, index: u64, text: &[i64]) -> Result<()> {
+        let stages = self.stages;
+        let input = lay_out(&stages.layout, &self.voice.prompt_text, text, &self.voice.llm_speech)?;
+        let config = stages.llm.config();
+        // Each segment draws from its own streams, so that no draw depends on how the audio was chunked.
+        let mut draws = self.generator(2 * index);
+        let mut speech = Speech::new(self, index);
+        let mut decoded: Vec<usize> = Vec::new();
+        let mut silence = SilenceCap::new(&stages.manifest.silent_tokens);
+        let (mut sequence, mut logits) = stages.llm.prefill(&input.ids, input.max_tokens)?;
+        while decoded.len() < input.max_tokens {
+            self.keep_going()?;
+            if decoded.len() < input.min_tokens {
+                logits[config.eos] = f32::NEG_INFINITY;
+            }
+            let token = sampler::sample(&mut logits, &decoded, &config.sampling, &mut draws);
+            if config.stop.contains(&token) {
+                break;
+            }
+            decoded.push(token);
+            self.tally.tokens += 1;
+            if silence.keeps(token) {
+                speech.tokens.push(token as i64);
+            }
+            if self.stream {
+                self.speak_due(&mut speech)?;
+            }
+            if decoded.len() < input.max_tokens {
+                logits = stages.llm.step(&mut sequence, token)?;
+            }
+        }
+        drop(sequence);
+        self.speak_rest(&mut speech)
+    }
+
+    /// Runs the chunk that is due, if one is.
+    fn speak_due(&mut self, speech: &mut Speech) -> Result<()> {
+        while let Some(chunk) = speech.plan.next(speech.tokens.len()) {
+            let mel = self.flow(&speech.tokens[..chunk.upto], true, false)?;
+            let new = mel::frames(&mel, chunk.offset * self.stages.manifest.token_mel_ratio, mel.cols);
+            let new = speech.stretch.push(&new, false);
+            let audio = self.stages.vocoder.push(&mut speech.state, &new, false, &mut || speech.noise.next())?;
+            self.send(audio)?;
+        }
+        Ok(())
+    }
+
+    /// Speaks what is left at the end of a segment: its last chunk, or all of it when not streaming.
+    fn speak_rest(&mut self, speech: &mut Speech) -> Result<()> {
+        if speech.tokens.is_empty() {
+            return Ok(());
+        }
+        let chunk = speech.plan.last(speech.tokens.len());
+        // The reference runs the last chunk with full attention, streamed or not.
+        let mel = self.flow(&speech.tokens, false, true)?;
+        let new = mel::frames(&mel, chunk.offset * self.stages.manifest.token_mel_ratio, mel.cols);
+        let mut noise = || speech.noise.next();
+        let audio = if self.stream {
+            let new = speech.stretch.push(&new, true);
+            self.stages.vocoder.push(&mut speech.state, &new, true, &mut noise)?
+        } else {
+            let whole = stretch(&new, self.speed);
+            self.stages.vocoder.push(&mut speech.state, &whole, true, &mut noise)?
+        };
+        self.send(audio)
+    }
+
+    fn flow(&self, tokens: &[i64], streaming: bool, finalize: bool) -> Result<Mel> {
+        let input = FlowInput {
+            prompt_tokens: &self.voice.flow_speech,
+            prompt_feat: &self.voice.flow_feat,
+            embedding: &self.voice.embedding,
+            tokens,
+            streaming,
+            finalize,
+        };
+        self.stages.flow.infer(&input, &|| self.keep_going())
+    }
+
+    fn send(&mut self, audio: Vec<f32>) -> Result<()> {
+        if audio.is_empty() {
+            return Ok(());
+        }
+        self.tally.samples += audio.len();
+        self.tally.first_audio.get_or_insert_with(|| self.started.elapsed());
+        self.sink.blocking_send(Ok(audio)).map_err(|_| Error::Cancelled)
+    }
+
+    fn keep_going(&self) -> Result<()> {
+        if self.sink.is_closed() {
+            return Err(Error::Cancelled);
+        }
+        if Instant::now() >= self.deadline {
+            let limit = self.deadline.duration_since(self.started).as_secs();
+            return Err(Error::Deadline(format!("the request took longer than its limit of {limit} s")));
+        }
+        Ok(())
+    }
+
+    fn generator(&self, stream: u64) -> ChaCha12Rng {
+        let mut generator = ChaCha12Rng::seed_from_u64(self.seed);
+        generator.set_stream(stream);
+        generator
+    }
+}
+
+/// What a segment has been given and has spoken so far.
+struct Speech {
+    tokens: Vec<i64>,
+    plan: ChunkPlan,
+    stretch: StreamStretch,
+    state: VocoderState,
+    noise: Noise,
+}
+
+impl Speech {
+    fn new(pipeline: &Pipeline<'_>, index: u64) -> Self {
+        let flow = pipeline.stages.flow.config();
+        Self {
+            tokens: Vec::new(),
+            plan: ChunkPlan::new(flow.chunk_tokens, flow.lookahead_tokens, pipeline.voice.flow_speech.len()),
+            stretch: StreamStretch::new(pipeline.speed),
+            state: VocoderState::default(),
+            noise: Noise(pipeline.generator(2 * index + 1)),
+        }
+    }
+}
+
+/// Standard normal draws for the vocoder's source.
+struct Noise(ChaCha12Rng);
+
+impl Noise {
+    fn next(&mut self) -> f32 {
+        StandardNormal.sample(&mut self.0)
+    }
+}

@@ -1,0 +1,183 @@
+//! The loaded model: its bundle, text front end, stages and voices; what one synthesis is made with.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use super::{Mode, PromptAudio, SpeechRequest};
+use crate::audio::prompt;
+use crate::model::flow::Flow;
+use crate::model::llm::Llm;
+use crate::model::prompt_encoder::{PromptEncoder, PromptFeatures};
+use crate::model::vocoder::Vocoder;
+use crate::model::{Bundle, bundle::Manifest};
+use crate::runtime::Runtime;
+use crate::text::{LayoutIds, TextFrontend, TextTokenizer};
+use crate::voice::{PromptCache, Voice, VoicePrompt, VoiceStore};
+use crate::{Error, Result, limits};
+
+/// Everything loaded, shared by all requests.
+pub struct Stages {
+    pub(super) manifest: Manifest,
+    pub(super) text: TextFrontend,
+    pub(super) llm: Llm,
+    pub(super) flow: Flow,
+    pub(super) vocoder: Vocoder,
+    pub(super) layout: LayoutIds,
+    pub(super) voices: VoiceStore,
+    encoder: PromptEncoder,
+    prompts: PromptCache,
+}
+
+/// How the voice of a request conditions the language model and the flow.
+#[derive(Debug, Clone, Default)]
+pub struct Conditioning {
+    /// Text ids before the text: the prompt's transcript or the instruction.
+    pub prompt_text: Vec<i64>,
+    /// Speech tokens the language model continues.
+    pub llm_speech: Vec<i64>,
+    /// Speech tokens the flow continues.
+    pub flow_speech: Vec<i64>,
+    /// Mel of those, [frames, bins].
+    pub flow_feat: Vec<f32>,
+    /// Speaker embedding.
+    pub embedding: Vec<f32>,
+}
+
+impl Stages {
+    /// Loads a bundle.
+    pub fn load(runtime: &Runtime, bundle: &Bundle, voices_dir: &Path) -> Result<Self> {
+        let manifest = bundle.manifest.clone();
+        let tokenizer = TextTokenizer::from_file(&bundle.path(&manifest.tokenizer))?;
+        let llm = &manifest.llm;
+        let layout = LayoutIds {
+            text_vocab: llm.text_vocab,
+            speech_offset: llm.speech_offset,
+            speech_tokens: llm.speech_tokens as i64,
+            sos_id: llm.sos_id,
+            task_id: llm.task_id,
+            min_ratio: llm.min_ratio,
+            max_ratio: llm.max_ratio,
+            max_positions: llm.max_positions,
+        };
+        Ok(Self {
+            text: TextFrontend::new(tokenizer),
+            llm: Llm::load(runtime, bundle)?,
+            flow: Flow::load(runtime, bundle)?,
+            vocoder: Vocoder::load(runtime, bundle)?,
+            encoder: PromptEncoder::load(runtime, bundle)?,
+            voices: VoiceStore::open(bundle, voices_dir)?,
+            prompts: PromptCache::default(),
+            layout,
+            manifest,
+        })
+    }
+
+    /// Checks what can be told without running the model: the text, its segments' ids, the numbers, the voice.
+    pub fn check(&self, request: &SpeechRequest) -> Result<Vec<Vec<i64>>> {
+        if !(limits::SPEED_MIN..=limits::SPEED_MAX).contains(&request.speed) {
+            return Err(Error::Invalid(format!(
+                "speed: {} is outside {} to {}",
+                request.speed,
+                limits::SPEED_MIN,
+                limits::SPEED_MAX
+            )));
+        }
+        match &request.mode {
+            Mode::Sft { voice } => self.voices.get(voice).map(drop)?,
+            Mode::Instruct { voice, instruct_text } => {
+                self.voices.get(voice)?;
+                self.instruction(instruct_text)?;
+            }
+            Mode::ZeroShot { prompt_text, .. } => self.text.prompt_text(prompt_text).map(drop)?,
+            Mode::InstructPrompt { instruct_text, .. } => self.instruction(instruct_text).map(drop)?,
+            Mode::CrossLingual { .. } => {}
+        }
+        let segments = self.text.segments(&request.text)?;
+        segments.iter().map(|s| self.text.tokens(s)).collect()
+    }
+
+    /// What the mode and voice of a request give the stages (the `frontend_*` functions of cli/frontend.py).
+    pub fn condition(&self, mode: &Mode) -> Result<Conditioning> {
+        match mode {
+            Mode::Sft { voice } => Ok(of_voice(&*self.voices.get(voice)?)),
+            Mode::Instruct { voice, instruct_text } => {
+                let voice = self.voices.get(voice)?;
+                Ok(Conditioning {
+                    prompt_text: self.instruction(instruct_text)?,
+                    llm_speech: Vec::new(),
+                    ..of_voice(&voice)
+                })
+            }
+            Mode::ZeroShot { prompt, prompt_text } => {
+                let text = self.text.prompt_text(prompt_text)?;
+                let features = self.features(prompt)?;
+                Ok(Conditioning {
+                    prompt_text: self.text.tokens(&text)?,
+                    llm_speech: features.speech_tokens.clone(),
+                    ..of_features(&features)
+                })
+            }
+            // The language model hears nothing of the prompt: its words are in another language.
+            Mode::CrossLingual { prompt } => Ok(of_features(&*self.features(prompt)?)),
+            // The prompt's speech would pull against the instruction, so only the flow hears it.
+            Mode::InstructPrompt { prompt, instruct_text } => Ok(Conditioning {
+                prompt_text: self.instruction(instruct_text)?,
+                ..of_features(&*self.features(prompt)?)
+            }),
+        }
+    }
+
+    fn instruction(&self, instruct_text: &str) -> Result<Vec<i64>> {
+        let marker = self.manifest.end_of_prompt.as_ref().map(|m| m.text.as_str());
+        let text = self.text.instruct_text(instruct_text, marker)?;
+        self.text.tokens(&text)
+    }
+
+    fn features(&self, audio: &PromptAudio) -> Result<Arc<PromptFeatures>> {
+        self.prompts.get_or_make(&audio.samples, audio.sample_rate, || {
+            let prepared = prompt::prepare(&audio.samples, audio.sample_rate, "prompt audio")?;
+            self.encoder.encode(&prepared.at_16k, &prepared.at_24k)
+        })
+    }
+
+    /// Makes a voice of a recording.
+    pub fn voice_of(&self, id: &str, name: &str, prompt_text: &str, audio: &PromptAudio) -> Result<Voice> {
+        self.voices.check_id(id)?;
+        let text = self.text.prompt_text(prompt_text)?;
+        let features = self.features(audio)?;
+        Ok(Voice {
+            id: id.to_string(),
+            name: name.to_string(),
+            embedding: features.embedding.clone(),
+            prompt: Some(VoicePrompt {
+                text_tokens: self.text.tokens(&text)?,
+                text,
+                speech_tokens: features.speech_tokens.clone(),
+                speech_feat: features.speech_feat.clone(),
+            }),
+        })
+    }
+}
+
+fn of_voice(voice: &Voice) -> Conditioning {
+    let embedding = voice.embedding.clone();
+    match &voice.prompt {
+        None => Conditioning { embedding, ..Conditioning::default() },
+        Some(p) => Conditioning {
+            prompt_text: p.text_tokens.clone(),
+            llm_speech: p.speech_tokens.clone(),
+            flow_speech: p.speech_tokens.clone(),
+            flow_feat: p.speech_feat.clone(),
+            embedding,
+        },
+    }
+}
+
+fn of_features(features: &PromptFeatures) -> Conditioning {
+    Conditioning {
+        flow_speech: features.speech_tokens.clone(),
+        flow_feat: features.speech_feat.clone(),
+        embedding: features.embedding.clone(),
+        ..Conditioning::default()
+    }
+}

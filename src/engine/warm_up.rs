@@ -1,0 +1,42 @@
+//! One short synthesis before the server says it is ready: ONNX Runtime plans memory and packs weights at first use,
+//! and the first client should not pay for it.
+
+use std::time::{Duration, Instant};
+
+use tokio::sync::mpsc;
+
+use super::pipeline::{Pipeline, Tally};
+use super::stages::{Conditioning, Stages};
+use crate::Result;
+
+/// Text of the warm-up: long enough for one streamed chunk.
+const TEXT: &str = "One, two, three, four.";
+/// Time it may take.
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// Speaks [`TEXT`] with the first voice into nowhere.
+pub fn run(stages: &Stages) -> Result<()> {
+    let started = Instant::now();
+    let voices = stages.voices.list();
+    let voice = match voices.first() {
+        Some((voice, _)) => stages.condition(&super::Mode::Sft { voice: voice.id.clone() })?,
+        None => Conditioning { embedding: vec![0.1; stages.flow.config().spk_dim], ..Conditioning::default() },
+    };
+    let segments = vec![stages.text.tokens(TEXT)?];
+    let (sink, mut chunks) = mpsc::channel(64);
+    let mut pipeline = Pipeline {
+        stages,
+        voice: &voice,
+        speed: 1.0,
+        seed: 1,
+        stream: true,
+        deadline: started + LIMIT,
+        started,
+        sink,
+        tally: Tally::default(),
+    };
+    pipeline.run(&segments)?;
+    chunks.close();
+    tracing::debug!(ms = started.elapsed().as_millis() as u64, "warmed up");
+    Ok(())
+}

@@ -1,0 +1,147 @@
+//! One ONNX graph as a session: named inputs from slices, named outputs as owned arrays.
+
+use std::path::Path;
+
+use ort::session::{Session, SessionInputValue, builder::GraphOptimizationLevel};
+use ort::value::{TensorElementType, TensorRef};
+use parking_lot::{Mutex, MutexGuard};
+
+use super::Runtime;
+use crate::{Error, Result};
+
+/// An input tensor: shape and row-major data, borrowed.
+#[derive(Debug, Clone, Copy)]
+pub enum Input<'a> {
+    /// 32-bit floats.
+    F32(&'a [usize], &'a [f32]),
+    /// 64-bit integers; an empty shape is a scalar.
+    I64(&'a [usize], &'a [i64]),
+    /// 32-bit integers.
+    I32(&'a [usize], &'a [i32]),
+}
+
+/// An output tensor: shape and row-major data.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Output<T = f32> {
+    /// Dimensions.
+    pub shape: Vec<usize>,
+    /// Elements, row-major.
+    pub data: Vec<T>,
+}
+
+/// A loaded graph. Runs are serialised by a lock.
+pub struct Graph {
+    name: String,
+    session: Mutex<Session>,
+    inputs: Vec<String>,
+    outputs: Vec<(String, TensorElementType)>,
+}
+
+impl Graph {
+    /// Loads a graph file; `name` is what errors call it.
+    pub fn load(runtime: &Runtime, name: &str, path: &Path) -> Result<Self> {
+        let failed = |e: String| Error::Internal(format!("loading {name} from {}: {e}", path.display()));
+        let builder = Session::builder(&runtime.environment).map_err(|e| failed(e.to_string()))?;
+        let mut builder = builder
+            .with_optimization_level(GraphOptimizationLevel::All)
+            .and_then(|b| b.with_memory_pattern(false))
+            .and_then(|b| b.with_config_entry("session.intra_op.allow_spinning", "0"))
+            .map_err(|e| failed(e.to_string()))?;
+        let session = builder.commit_from_file(path).map_err(|e| failed(e.to_string()))?;
+        let inputs = session.inputs().iter().map(|i| i.name().to_string()).collect();
+        let outputs = session
+            .outputs()
+            .iter()
+            .map(|o| {
+                let element = o.dtype().tensor_type().unwrap_or(TensorElementType::Float32);
+                (o.name().to_string(), element)
+            })
+            .collect();
+        Ok(Self { name: name.to_string(), session: Mutex::new(session), inputs, outputs })
+    }
+
+    /// What errors call it.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Names of its inputs, in order.
+    pub fn input_names(&self) -> &[String] {
+        &self.inputs
+    }
+
+    pub(super) fn lock(&self) -> MutexGuard<'_, Session> {
+        self.session.lock()
+    }
+
+    pub(super) fn failed(&self, e: impl std::fmt::Display) -> Error {
+        Error::Internal(format!("running {}: {e}", self.name))
+    }
+
+    /// Runs the graph on named inputs and returns the named f32 outputs, in the order asked for.
+    pub fn run<const N: usize>(&self, inputs: &[(&str, Input<'_>)], outputs: [&str; N]) -> Result<[Output; N]> {
+        let values = self.values(inputs)?;
+        let mut session = self.lock();
+        let produced = session.run(values).map_err(|e| self.failed(e))?;
+        let mut taken = Vec::with_capacity(N);
+        for name in outputs {
+            let value = produced.get(name).ok_or_else(|| self.failed(format!("it has no output {name}")))?;
+            let (shape, data) = value.try_extract_tensor::<f32>().map_err(|e| self.failed(e))?;
+            taken.push(Output { shape: dims(shape), data: data.to_vec() });
+        }
+        taken.try_into().map_err(|_| self.failed("outputs are missing"))
+    }
+
+    /// Runs a graph whose names are not ours (the official tokenizer and speaker encoder): inputs by position; the
+    /// first output, integers widened to i64 and floats as they are.
+    pub fn run_positional(&self, inputs: &[Input<'_>]) -> Result<Positional> {
+        let named: Vec<(&str, Input<'_>)> =
+            self.inputs.iter().map(String::as_str).zip(inputs.iter().copied()).collect();
+        let values = self.values(&named)?;
+        let (name, element) = self.outputs.first().ok_or_else(|| self.failed("it has no output"))?;
+        let mut session = self.lock();
+        let produced = session.run(values).map_err(|e| self.failed(e))?;
+        let value = produced.get(name).ok_or_else(|| self.failed("its output is missing"))?;
+        Ok(match element {
+            TensorElementType::Int32 => {
+                let (_, data) = value.try_extract_tensor::<i32>().map_err(|e| self.failed(e))?;
+                Positional::Ints(data.iter().map(|&v| i64::from(v)).collect())
+            }
+            TensorElementType::Int64 => {
+                let (_, data) = value.try_extract_tensor::<i64>().map_err(|e| self.failed(e))?;
+                Positional::Ints(data.to_vec())
+            }
+            _ => {
+                let (_, data) = value.try_extract_tensor::<f32>().map_err(|e| self.failed(e))?;
+                Positional::Floats(data.to_vec())
+            }
+        })
+    }
+
+    fn values<'a>(&self, inputs: &[(&'a str, Input<'a>)]) -> Result<Vec<(&'a str, SessionInputValue<'a>)>> {
+        inputs
+            .iter()
+            .map(|&(name, input)| {
+                let value: ort::Result<SessionInputValue<'a>> = match input {
+                    Input::F32(s, d) => TensorRef::from_array_view((s.to_vec(), d)).map(Into::into),
+                    Input::I64(s, d) => TensorRef::from_array_view((s.to_vec(), d)).map(Into::into),
+                    Input::I32(s, d) => TensorRef::from_array_view((s.to_vec(), d)).map(Into::into),
+                };
+                value.map(|v| (name, v)).map_err(|e| self.failed(format!("input {name}: {e}")))
+            })
+            .collect()
+    }
+}
+
+/// The first output of [`Graph::run_positional`].
+#[derive(Debug, Clone, PartialEq)]
+pub enum Positional {
+    /// Integer tensor, flat.
+    Ints(Vec<i64>),
+    /// Float tensor, flat.
+    Floats(Vec<f32>),
+}
+
+fn dims(shape: &ort::value::Shape) -> Vec<usize> {
+    shape.iter().map(|&d| usize::try_from(d).unwrap_or(0)).collect()
+}

@@ -1,0 +1,140 @@
+//! The known voices: those of the bundle and those saved in a directory, all held in memory.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use parking_lot::{Mutex, RwLock};
+use sha2::{Digest, Sha256};
+
+use super::{Voice, file};
+use crate::model::Bundle;
+use crate::{Error, Result, limits};
+
+/// Built-in and saved voices.
+pub struct VoiceStore {
+    built_in: Vec<Arc<Voice>>,
+    saved: RwLock<BTreeMap<String, Arc<Voice>>>,
+    dir: PathBuf,
+    bins: usize,
+    /// Serialises writers, so that readers never wait for a disk.
+    writing: Mutex<()>,
+}
+
+impl VoiceStore {
+    /// Reads the bundle's voices and those saved in `dir` (made when missing). A damaged saved file is logged and
+    /// left alone; a damaged built-in one is an error.
+    pub fn open(bundle: &Bundle, dir: &Path) -> Result<Self> {
+        let built_in = bundle
+            .manifest
+            .voices
+            .iter()
+            .map(|entry| {
+                let mut voice = file::read(&bundle.path(&entry.file))?;
+                (voice.id, voice.name) = (entry.id.clone(), entry.name.clone());
+                Ok(Arc::new(voice))
+            })
+            .collect::<Result<_>>()?;
+        std::fs::create_dir_all(dir).map_err(|e| Error::internal(&format!("making {}", dir.display()), e))?;
+        let store = Self {
+            built_in,
+            saved: RwLock::default(),
+            dir: dir.to_path_buf(),
+            bins: bundle.manifest.mel.bins,
+            writing: Mutex::new(()),
+        };
+        store.load_saved(bundle.manifest.flow.spk_dim)?;
+        Ok(store)
+    }
+
+    fn load_saved(&self, spk_dim: usize) -> Result<()> {
+        let entries = std::fs::read_dir(&self.dir)
+            .map_err(|e| Error::internal(&format!("reading {}", self.dir.display()), e))?;
+        let mut saved = self.saved.write();
+        for path in entries.flatten().map(|e| e.path()) {
+            if path.extension().is_none_or(|e| e != "safetensors") {
+                continue;
+            }
+            match file::read(&path) {
+                Ok(voice) if voice.embedding.len() != spk_dim => {
+                    tracing::warn!(voice = voice.id, "saved voice belongs to another model; left out");
+                }
+                Ok(voice) => {
+                    saved.insert(voice.id.clone(), Arc::new(voice));
+                }
+                Err(error) => tracing::warn!(%error, "saved voice cannot be read; left out"),
+            }
+        }
+        Ok(())
+    }
+
+    /// The voice of that id.
+    pub fn get(&self, id: &str) -> Result<Arc<Voice>> {
+        let built_in = || self.built_in.iter().find(|v| v.id == id).cloned();
+        let saved = || self.saved.read().get(id).cloned();
+        built_in().or_else(saved).ok_or_else(|| {
+            let shown: String = id.chars().take(limits::VOICE_ID_CHARS).collect();
+            Error::UnknownVoice(format!("spk_id: no speaker \"{shown}\"; GET /available_spks lists them"))
+        })
+    }
+
+    /// (voice, is built in) of all: the bundle's in its order, then the saved ones by id.
+    pub fn list(&self) -> Vec<(Arc<Voice>, bool)> {
+        let saved = self.saved.read();
+        self.built_in.iter().map(|v| (v.clone(), true)).chain(saved.values().map(|v| (v.clone(), false))).collect()
+    }
+
+    /// Whether `id` may be saved: a well-formed id that shadows no built-in voice, and room for one more.
+    pub fn check_id(&self, id: &str) -> Result<()> {
+        let count = id.chars().count();
+        if count == 0 || count > limits::VOICE_ID_CHARS {
+            return Err(Error::Invalid(format!(
+                "spk_id: {count} characters; an id has 1 to {}",
+                limits::VOICE_ID_CHARS
+            )));
+        }
+        if id.trim() != id {
+            return Err(Error::invalid("spk_id: it must not begin or end with white space"));
+        }
+        if id.chars().any(|c| c.is_control() || matches!(c, '/' | '\\')) || matches!(id, "." | "..") {
+            return Err(Error::invalid("spk_id: path separators and control characters are not allowed"));
+        }
+        if self.built_in.iter().any(|v| v.id == id) {
+            return Err(Error::Invalid(format!("spk_id: \"{id}\" is a built-in voice and cannot be replaced")));
+        }
+        let saved = self.saved.read();
+        if !saved.contains_key(id) && saved.len() >= limits::SAVED_VOICES {
+            return Err(Error::Invalid(format!("spk_id: {} voices are saved, the most", limits::SAVED_VOICES)));
+        }
+        Ok(())
+    }
+
+    /// Saves a voice, replacing one of its id. Blocks on the disk.
+    pub fn save(&self, voice: Voice) -> Result<Arc<Voice>> {
+        let _writer = self.writing.lock();
+        self.check_id(&voice.id)?;
+        file::write(&self.file(&voice.id), &voice, self.bins)?;
+        let voice = Arc::new(voice);
+        self.saved.write().insert(voice.id.clone(), voice.clone());
+        Ok(voice)
+    }
+
+    /// Removes a saved voice. Blocks on the disk.
+    pub fn remove(&self, id: &str) -> Result<()> {
+        let _writer = self.writing.lock();
+        if self.built_in.iter().any(|v| v.id == id) {
+            return Err(Error::Invalid(format!("spk_id: \"{id}\" is a built-in voice and cannot be removed")));
+        }
+        self.get(id)?;
+        std::fs::remove_file(self.file(id)).map_err(|e| Error::internal("removing a voice", e))?;
+        self.saved.write().remove(id);
+        Ok(())
+    }
+
+    /// Ids are any script, so a file is named by a hash of its id; the id itself is inside.
+    fn file(&self, id: &str) -> PathBuf {
+        let digest = Sha256::digest(id.as_bytes());
+        let name: String = digest.iter().take(16).map(|b| format!("{b:02x}")).collect();
+        self.dir.join(format!("{name}.safetensors"))
+    }
+}

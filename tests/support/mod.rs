@@ -1,0 +1,101 @@
+//! What the integration tests share: the goldens, the exported tiny bundle, the runtime, error measures.
+#![allow(dead_code, reason = "each test file uses its part")]
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+use cosyserve::model::{Bundle, Mel};
+use cosyserve::runtime::{Options, Runtime};
+use ndarray::{ArrayD, IxDyn, OwnedRepr};
+use ndarray_npy::{NpzReader, ReadableElement};
+
+/// A path of the repository.
+pub fn root(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
+}
+
+/// The process's ONNX Runtime.
+pub fn runtime() -> &'static Runtime {
+    Runtime::get(&Options { library: None, threads: 2 }).expect("ONNX Runtime; run `make setup`")
+}
+
+/// The tiny CosyVoice 2 checkpoint as exported by `make test-bundle`.
+pub fn bundle() -> Bundle {
+    let dir = root("target/test-bundles/tiny-cosyvoice2");
+    Bundle::open(&dir).unwrap_or_else(|e| panic!("{e}; `make test-bundle` exports it"))
+}
+
+/// The goldens' prompt recording: samples and rate.
+pub fn prompt_wav() -> (Vec<f32>, u32) {
+    let bytes = std::fs::read(root("tests/goldens/common/zero_shot_prompt.wav")).unwrap();
+    let audio = cosyserve::audio::decode::decode(bytes, "prompt").unwrap();
+    (audio.samples, audio.sample_rate)
+}
+
+/// One npz of the goldens.
+pub struct Golden(String);
+
+impl Golden {
+    /// By name, as in tests/goldens/tiny.
+    pub fn open(name: &str) -> Self {
+        Self(format!("tests/goldens/tiny/{name}.npz"))
+    }
+
+    /// By name, as in tests/goldens/common.
+    pub fn common(name: &str) -> Self {
+        Self(format!("tests/goldens/common/{name}.npz"))
+    }
+
+    /// Names of its arrays.
+    pub fn names(&self) -> Vec<String> {
+        let mut file = NpzReader::new(File::open(root(&self.0)).expect(&self.0)).expect(&self.0);
+        let names = file.names().expect(&self.0);
+        names.into_iter().map(|n| n.trim_end_matches(".npy").to_string()).collect()
+    }
+
+    /// A boolean array, flat.
+    pub fn bools(&self, key: &str) -> Vec<bool> {
+        self.array::<bool>(key).unwrap().into_iter().collect()
+    }
+
+    fn array<T: ReadableElement>(&self, key: &str) -> Result<ArrayD<T>, String> {
+        let mut file = NpzReader::new(File::open(root(&self.0)).expect(&self.0)).expect(&self.0);
+        file.by_name::<OwnedRepr<T>, IxDyn>(&format!("{key}.npy")).map_err(|e| format!("{} {key}: {e}", self.0))
+    }
+
+    /// A float array, flat.
+    pub fn floats(&self, key: &str) -> Vec<f32> {
+        self.array::<f32>(key).unwrap().into_iter().collect()
+    }
+
+    /// A bins-major matrix.
+    pub fn matrix(&self, key: &str) -> Mel {
+        let array = self.array::<f32>(key).unwrap();
+        let (rows, cols) = (array.shape()[0], array.shape()[1]);
+        Mel { rows, cols, data: array.into_iter().collect() }
+    }
+
+    /// An integer array of 32 or 64 bits, flat.
+    pub fn ints(&self, key: &str) -> Vec<i64> {
+        match self.array::<i32>(key) {
+            Ok(array) => array.into_iter().map(i64::from).collect(),
+            Err(_) => self.array::<i64>(key).unwrap().into_iter().collect(),
+        }
+    }
+}
+
+/// Largest absolute difference; lengths must agree.
+pub fn max_error(got: &[f32], expected: &[f32]) -> f32 {
+    assert_eq!(got.len(), expected.len(), "lengths");
+    assert!(got.iter().all(|v| v.is_finite()), "not finite");
+    got.iter().zip(expected).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max)
+}
+
+/// Signal-to-noise ratio of `got` against `expected`, decibels.
+pub fn snr_db(got: &[f32], expected: &[f32]) -> f64 {
+    assert_eq!(got.len(), expected.len(), "lengths");
+    let power = |v: f32| f64::from(v) * f64::from(v);
+    let signal: f64 = expected.iter().map(|&v| power(v)).sum();
+    let noise: f64 = got.iter().zip(expected).map(|(a, b)| power(a - b)).sum();
+    10.0 * (signal / noise.max(1e-30)).log10()
+}
