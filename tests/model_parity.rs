@@ -16,7 +16,10 @@ fn keep_going() -> cosyserve::Result<()> {
 fn log_softmax(logits: &[f32]) -> Vec<f32> {
     let max = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
     let sum: f64 = logits.iter().map(|&v| f64::from(v - max).exp()).sum();
-    logits.iter().map(|&v| (f64::from(v - max) - sum.ln()) as f32).collect()
+    logits
+        .iter()
+        .map(|&v| (f64::from(v - max) - sum.ln()) as f32)
+        .collect()
 }
 
 /// Guarantees the language model's log-probabilities at prefill and eight decode steps through the shared KV buffer.
@@ -31,7 +34,11 @@ fn llm_log_probabilities() {
         ids.extend(ints("prompt_text"));
         ids.extend(ints("text"));
         ids.push(config.task_id);
-        ids.extend(ints("prompt_speech_token").iter().map(|t| t + config.speech_offset));
+        ids.extend(
+            ints("prompt_speech_token")
+                .iter()
+                .map(|t| t + config.speech_offset),
+        );
         let expected = golden.floats(&format!("{case}/step_logp"));
         let rows: Vec<&[f32]> = expected.chunks(config.speech_vocab).collect();
         let (mut sequence, logits) = llm.prefill(&ids, rows.len()).unwrap();
@@ -59,7 +66,9 @@ fn flow_mel() {
     ];
     for (case, streaming, finalize) in cases {
         let input = FlowCase::read(&golden, case);
-        let mel = flow.infer(&input.input(&input.tokens, streaming, finalize), &keep_going).unwrap();
+        let mel = flow
+            .infer(&input.input(&input.tokens, streaming, finalize), &keep_going)
+            .unwrap();
         let worst = max_error(&mel.data, &golden.floats(&format!("{case}/mel")));
         println!("flow {case}: max mel error {worst:.2e}");
         assert!(worst <= 2e-3, "{case}: {worst}");
@@ -136,12 +145,16 @@ fn streamed_chunks() {
     for (chunk, finalize) in [(0, false), (1, false), (2, true)] {
         let key = |name: &str| format!("stream/chunk{chunk}/{name}");
         let n = golden.ints(&key("n_token"))[0] as usize;
-        let made = flow.infer(&case.input(&case.tokens[..n], !finalize, finalize), &keep_going).unwrap();
+        let made = flow
+            .infer(&case.input(&case.tokens[..n], !finalize, finalize), &keep_going)
+            .unwrap();
         let error = max_error(&made.data, &golden.floats(&key("mel")));
         let new = mel::frames(&made, offset * ratio, made.cols);
         let to_vocoder = mel::join(&carried_mel, &new);
         let hift_error = max_error(&to_vocoder.data, &golden.floats(&key("hift_mel")));
-        let mut audio = vocoder.decode(&to_vocoder, &golden.floats(&key("hift_source"))).unwrap();
+        let mut audio = vocoder
+            .decode(&to_vocoder, &golden.floats(&key("hift_source")))
+            .unwrap();
         if chunk > 0 {
             cosyserve::dsp::fade::cross_fade(&mut audio, &carried_speech, &window);
         }
@@ -152,9 +165,18 @@ fn streamed_chunks() {
         let expected = golden.floats(&key("out"));
         assert_eq!(audio.len(), expected.len(), "samples of chunk {chunk}");
         let snr = snr_db(&audio, &expected);
-        println!("stream chunk {chunk}: mel {error:.2e}, vocoder mel {hift_error:.2e}, audio SNR {snr:.1} dB");
-        assert!(error <= 2e-3 && hift_error <= 2e-3 && snr >= 50.0, "chunk {chunk}");
-        offset = n - if finalize { 0 } else { flow.config().lookahead_tokens };
+        println!(
+            "stream chunk {chunk}: mel {error:.2e}, vocoder mel {hift_error:.2e}, audio SNR {snr:.1} dB"
+        );
+        assert!(
+            error <= 2e-3 && hift_error <= 2e-3 && snr >= 50.0,
+            "chunk {chunk}"
+        );
+        offset = n - if finalize {
+            0
+        } else {
+            flow.config().lookahead_tokens
+        };
     }
 }
 
@@ -171,7 +193,11 @@ fn pushed_chunks_have_the_length_of_the_whole() {
     let mut streamed = Vec::new();
     for (from, to) in [(0, 50), (50, 100), (100, mel.cols)] {
         let part = mel::frames(&mel, from, to);
-        streamed.extend(vocoder.push(&mut state, &part, to == mel.cols, &mut silent).unwrap());
+        streamed.extend(
+            vocoder
+                .push(&mut state, &part, to == mel.cols, &mut silent)
+                .unwrap(),
+        );
     }
     assert_eq!(streamed.len(), whole.len());
 }
@@ -182,7 +208,9 @@ fn speed_changes_the_mel_as_the_reference() {
     let flow = Flow::load(runtime(), &bundle()).unwrap();
     let golden = Golden::open("stream_2");
     let case = FlowCase::read(&golden, "speed1.3");
-    let mel = flow.infer(&case.input(&case.tokens, false, true), &keep_going).unwrap();
+    let mel = flow
+        .infer(&case.input(&case.tokens, false, true), &keep_going)
+        .unwrap();
     let stretched = cosyserve::dsp::stretch::stretch(&mel, 1.3);
     let error = max_error(&stretched.data, &golden.floats("speed1.3/chunk0/hift_mel"));
     println!("speed 1.3: max mel error {error:.2e}");
@@ -197,7 +225,10 @@ fn prompt_features() {
     let (samples, rate) = support::prompt_wav();
     let resampled = |to| cosyserve::dsp::resample::resample(&samples, rate, to);
     let features = encoder.encode(&resampled(16_000), &resampled(24_000)).unwrap();
-    assert_eq!(features.speech_tokens, golden.ints("zero_shot/flow_prompt_speech_token"));
+    assert_eq!(
+        features.speech_tokens,
+        golden.ints("zero_shot/flow_prompt_speech_token")
+    );
     let feat = golden.floats("zero_shot/prompt_speech_feat");
     let error = max_error(&features.speech_feat, &feat);
     let embedding = golden.floats("zero_shot/flow_embedding");

@@ -5,7 +5,12 @@ use cosyserve::model::bundle::SamplingConfig;
 use cosyserve::model::sampler::{Draw, nucleus, sample};
 use support::Golden;
 
-const CONFIG: SamplingConfig = SamplingConfig { top_p: 0.8, top_k: 25, win_size: 10, tau_r: 0.1 };
+const CONFIG: SamplingConfig = SamplingConfig {
+    top_p: 0.8,
+    top_k: 25,
+    win_size: 10,
+    tau_r: 0.1,
+};
 
 /// Gives the reference's nucleus pick first and its draw from the whole distribution second.
 struct Injected {
@@ -23,7 +28,10 @@ impl Draw for Injected {
 fn softmax(scores: &[f32]) -> Vec<f32> {
     let max = scores.iter().copied().fold(f32::NEG_INFINITY, f32::max);
     let sum: f64 = scores.iter().map(|&v| f64::from(v - max).exp()).sum();
-    scores.iter().map(|&v| (f64::from(v - max).exp() / sum) as f32).collect()
+    scores
+        .iter()
+        .map(|&v| (f64::from(v - max).exp() / sum) as f32)
+        .collect()
 }
 
 /// Guarantees, for every distribution, history and draw of the goldens: the nucleus (ids, order, size, mass), whether
@@ -37,11 +45,19 @@ fn decisions_are_the_reference_s() {
         // One distribution serves all the histories of its number: `c3_2` has the scores of `c3_0`.
         let distribution = format!("{}_0", case.rsplit_once('_').unwrap().0);
         let scores = golden.floats(&format!("{distribution}/scores"));
-        let decoded: Vec<usize> = golden.ints(&format!("{case}/decoded")).iter().map(|&t| t as usize).collect();
+        let decoded: Vec<usize> = golden
+            .ints(&format!("{case}/decoded"))
+            .iter()
+            .map(|&t| t as usize)
+            .collect();
         let nucleus_ids = golden.ints(&format!("{case}/nucleus_idx"));
         let probabilities = softmax(&scores);
         let ours = nucleus(&probabilities, CONFIG.top_p, CONFIG.top_k);
-        assert_eq!(ours.iter().map(|&i| i as i64).collect::<Vec<_>>(), nucleus_ids, "{case}: nucleus");
+        assert_eq!(
+            ours.iter().map(|&i| i as i64).collect::<Vec<_>>(),
+            nucleus_ids,
+            "{case}: nucleus"
+        );
         for (id, p) in ours.iter().zip(golden.floats(&format!("{case}/nucleus_prob"))) {
             assert!((probabilities[*id] - p).abs() <= 1e-6, "{case}: mass of {id}");
         }
@@ -49,16 +65,29 @@ fn decisions_are_the_reference_s() {
         let fallback = golden.bools(&format!("{case}/fallback"));
         let expected = golden.ints(&format!("{case}/ras_ids"));
         for ((&pick, &fell), &id) in picks.iter().zip(&fallback).zip(&expected) {
-            let mut draw = Injected { picks: vec![pick as usize, id as usize], weights_seen: Vec::new() };
+            let mut draw = Injected {
+                picks: vec![pick as usize, id as usize],
+                weights_seen: Vec::new(),
+            };
             let got = sample(&mut scores.clone(), &decoded, &CONFIG, &mut draw);
             assert_eq!(got as i64, id, "{case}");
-            let draws: &[usize] = if fell { &[ours.len(), scores.len()] } else { &[ours.len()] };
-            assert_eq!(draw.weights_seen, draws, "{case}: which distributions were drawn from");
+            let draws: &[usize] = if fell {
+                &[ours.len(), scores.len()]
+            } else {
+                &[ours.len()]
+            };
+            assert_eq!(
+                draw.weights_seen, draws,
+                "{case}: which distributions were drawn from"
+            );
             checked += 1;
         }
     }
     println!("{checked} decisions identical");
-    assert!(checked > 800, "only {checked} decisions were found in the goldens");
+    assert!(
+        checked > 800,
+        "only {checked} decisions were found in the goldens"
+    );
 }
 
 /// Guarantees that our own draws follow the distribution: the share of each id over many seeds, against the
@@ -73,7 +102,11 @@ fn frequencies_follow_the_reference_s() {
         let case = name.trim_end_matches("/counts20000");
         let distribution = format!("{}_0", case.rsplit_once('_').unwrap().0);
         let scores = golden.floats(&format!("{distribution}/scores"));
-        let decoded: Vec<usize> = golden.ints(&format!("{case}/decoded")).iter().map(|&t| t as usize).collect();
+        let decoded: Vec<usize> = golden
+            .ints(&format!("{case}/decoded"))
+            .iter()
+            .map(|&t| t as usize)
+            .collect();
         let expected = golden.ints(name);
         let mut counts = vec![0i64; scores.len()];
         for _ in 0..20_000 {
@@ -82,7 +115,10 @@ fn frequencies_follow_the_reference_s() {
         for (id, (&ours, &theirs)) in counts.iter().zip(&expected).enumerate() {
             // Two binomial samples: five standard deviations of their difference.
             let bound = 5.0 * ((ours + theirs) as f64).sqrt() + 5.0;
-            assert!((ours - theirs).abs() as f64 <= bound, "{case}: id {id}: {ours} against {theirs}");
+            assert!(
+                (ours - theirs).abs() as f64 <= bound,
+                "{case}: id {id}: {ours} against {theirs}"
+            );
         }
         cases += 1;
     }

@@ -45,7 +45,9 @@ impl Admission {
         match turn {
             Ok(Ok(permit)) if !self.draining.load(Ordering::Acquire) => Ok(permit),
             Ok(_) => Err(Error::Overloaded("the server is shutting down".into())),
-            Err(_) => Err(Error::Deadline("the request waited for its turn until its time limit".into())),
+            Err(_) => Err(Error::Deadline(
+                "the request waited for its turn until its time limit".into(),
+            )),
         }
     }
 
@@ -53,8 +55,14 @@ impl Admission {
     pub async fn drain(&self, limit: Duration) {
         self.draining.store(true, Ordering::Release);
         let all = u32::try_from(self.concurrency).unwrap_or(u32::MAX);
-        if tokio::time::timeout(limit, self.slots.acquire_many(all)).await.is_err() {
-            tracing::warn!(seconds = limit.as_secs(), "syntheses were still running at the end of the drain");
+        if tokio::time::timeout(limit, self.slots.acquire_many(all))
+            .await
+            .is_err()
+        {
+            tracing::warn!(
+                seconds = limit.as_secs(),
+                "syntheses were still running at the end of the drain"
+            );
         }
     }
 }
@@ -64,9 +72,13 @@ struct Place<'a>(&'a AtomicUsize);
 
 impl<'a> Place<'a> {
     fn take(waiting: &'a AtomicUsize, queue: usize) -> Result<Self> {
-        let taken = waiting.fetch_update(Ordering::AcqRel, Ordering::Acquire, |n| (n < queue).then_some(n + 1));
+        let taken = waiting.fetch_update(Ordering::AcqRel, Ordering::Acquire, |n| {
+            (n < queue).then_some(n + 1)
+        });
         taken.map(|_| Place(waiting)).map_err(|_| {
-            Error::Overloaded(format!("all slots are at work and {queue} requests are waiting; try again later"))
+            Error::Overloaded(format!(
+                "all slots are at work and {queue} requests are waiting; try again later"
+            ))
         })
     }
 }
@@ -90,8 +102,14 @@ mod tests {
         let door = Admission::new(1, 1);
         let first = door.enter(soon()).await.unwrap();
         let (second, third) = tokio::join!(door.enter(soon()), door.enter(soon()));
-        assert!(matches!(second, Err(Error::Deadline(_))), "the one in the queue ran out of time");
-        assert!(matches!(third, Err(Error::Overloaded(_))), "the one beyond it was refused at once");
+        assert!(
+            matches!(second, Err(Error::Deadline(_))),
+            "the one in the queue ran out of time"
+        );
+        assert!(
+            matches!(third, Err(Error::Overloaded(_))),
+            "the one beyond it was refused at once"
+        );
         drop(first);
         assert!(door.enter(soon()).await.is_ok());
     }

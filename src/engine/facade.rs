@@ -59,7 +59,10 @@ impl Engine {
     pub fn load(options: EngineOptions) -> Result<Arc<Self>> {
         let bundle = Bundle::open(&options.bundle)?;
         bundle.verify()?;
-        let runtime = Runtime::get(&Options { library: options.onnxruntime.clone(), threads: options.threads })?;
+        let runtime = Runtime::get(&Options {
+            library: options.onnxruntime.clone(),
+            threads: options.threads,
+        })?;
         let stages = Arc::new(Stages::load(runtime, &bundle, &options.voices_dir)?);
         warm_up::run(&stages)?;
         let manifest = &stages.manifest;
@@ -85,7 +88,13 @@ impl Engine {
     /// Built-in voices, then saved ones by id.
     pub fn voices(&self) -> Vec<VoiceInfo> {
         let list = self.stages.voices.list();
-        list.into_iter().map(|(v, built_in)| VoiceInfo { id: v.id.clone(), name: v.name.clone(), built_in }).collect()
+        list.into_iter()
+            .map(|(v, built_in)| VoiceInfo {
+                id: v.id.clone(),
+                name: v.name.clone(),
+                built_in,
+            })
+            .collect()
     }
 
     /// Starts a synthesis. Everything wrong with the request itself is told here, before any audio; it returns
@@ -98,7 +107,8 @@ impl Engine {
         let permit = self.admission.enter(deadline).await?;
         let stages = self.stages.clone();
         let mode = request.mode.clone();
-        let (voice, permit) = blocking(move || stages.condition(&mode).map(|v| (v, permit))).await?;
+        let (script, voice, permit) =
+            blocking(move || Ok((stages.script(&mode, segments)?, stages.condition(&mode)?, permit))).await?;
         let (sink, chunks) = mpsc::channel(limits::CHUNKS_IN_FLIGHT);
         let stages = self.stages.clone();
         tokio::task::spawn_blocking(move || {
@@ -113,7 +123,7 @@ impl Engine {
                 sink: sink.clone(),
                 tally: Tally::default(),
             };
-            let result = pipeline.run(&segments);
+            let result = pipeline.run(&script);
             report(&request, &pipeline, stages.manifest.sample_rate, &result);
             // A slot is free before the last word is read, so the end of one request never holds up the next.
             drop(permit);
@@ -121,11 +131,20 @@ impl Engine {
                 let _ = sink.blocking_send(Err(error));
             }
         });
-        Ok(SpeechStream { sample_rate: self.info.sample_rate, chunks })
+        Ok(SpeechStream {
+            sample_rate: self.info.sample_rate,
+            chunks,
+        })
     }
 
     /// Makes a voice from a recording and saves it atomically, replacing a saved voice of that id.
-    pub async fn add_voice(&self, id: &str, name: &str, prompt_text: &str, prompt: PromptAudio) -> Result<VoiceInfo> {
+    pub async fn add_voice(
+        &self,
+        id: &str,
+        name: &str,
+        prompt_text: &str,
+        prompt: PromptAudio,
+    ) -> Result<VoiceInfo> {
         self.stages.voices.check_id(id)?;
         let permit = self.admission.enter(Instant::now() + self.deadline).await?;
         let (id, name, text) = (id.to_string(), name.to_string(), prompt_text.to_string());
@@ -135,7 +154,11 @@ impl Engine {
             let saved = stages.voices.save(voice)?;
             drop(permit);
             tracing::info!(voice = saved.id, "voice saved");
-            Ok(VoiceInfo { id: saved.id.clone(), name: saved.name.clone(), built_in: false })
+            Ok(VoiceInfo {
+                id: saved.id.clone(),
+                name: saved.name.clone(),
+                built_in: false,
+            })
         })
         .await
     }
@@ -159,7 +182,9 @@ impl Engine {
 
 /// Runs `work` where blocking is allowed; a panic there becomes an internal error.
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
-    tokio::task::spawn_blocking(work).await.map_err(|e| Error::internal("a worker thread", e))?
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(|e| Error::internal("a worker thread", e))?
 }
 
 /// The one line a synthesis leaves in the log.
@@ -179,10 +204,31 @@ fn report(request: &SpeechRequest, pipeline: &Pipeline<'_>, sample_rate: u32, re
     let (tokens, seed, stream) = (tally.tokens, request.seed, request.stream);
     match result {
         Ok(()) => {
-            tracing::info!(id, mode, voice, chars, tokens, audio, first_audio_ms, rtf, seed, stream, "spoke");
+            tracing::info!(
+                id,
+                mode,
+                voice,
+                chars,
+                tokens,
+                audio,
+                first_audio_ms,
+                rtf,
+                seed,
+                stream,
+                "spoke"
+            );
         }
         Err(Error::Cancelled) => {
-            tracing::info!(id, mode, voice, chars, tokens, audio, first_audio_ms, "cancelled by the client");
+            tracing::info!(
+                id,
+                mode,
+                voice,
+                chars,
+                tokens,
+                audio,
+                first_audio_ms,
+                "cancelled by the client"
+            );
         }
         Err(error @ Error::Internal(_)) => {
             tracing::error!(id, mode, voice, chars, tokens, audio, %error, "synthesis failed");

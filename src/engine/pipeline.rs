@@ -14,7 +14,7 @@ use tokio::sync::mpsc;
 
 use super::plan::ChunkPlan;
 use super::silence::SilenceCap;
-use super::stages::{Conditioning, Stages};
+use super::stages::{Conditioning, Script, Stages};
 use crate::dsp::stretch::{StreamStretch, stretch};
 use crate::model::flow::FlowInput;
 use crate::model::vocoder::VocoderState;
@@ -56,20 +56,32 @@ pub struct Pipeline<'a> {
 }
 
 impl Pipeline<'_> {
-    /// Speaks `segments` (text ids) one after the other.
-    pub fn run(&mut self, segments: &[Vec<i64>]) -> Result<()> {
-        for (index, text) in segments.iter().enumerate() {
-            self.segment(index as u64, text)?;
+    /// Speaks the script: its segments one after the other, or its tokens.
+    pub fn run(&mut self, script: &Script) -> Result<()> {
+        match script {
+            Script::Text(segments) => {
+                for (index, text) in segments.iter().enumerate() {
+                    self.segment(index as u64, text)?;
+                }
+            }
+            Script::Tokens(tokens) => self.tokens(tokens)?,
         }
         match self.tally.samples {
-            0 => Err(Error::Internal("the model ended the speech before it began".into())),
+            0 => Err(Error::Internal(
+                "the model ended the speech before it began".into(),
+            )),
             _ => Ok(()),
         }
     }
 
     fn segment(&mut self, index: u64, text: &[i64]) -> Result<()> {
         let stages = self.stages;
-        let input = lay_out(&stages.layout, &self.voice.prompt_text, text, &self.voice.llm_speech)?;
+        let input = lay_out(
+            &stages.layout,
+            &self.voice.prompt_text,
+            text,
+            &self.voice.llm_speech,
+        )?;
         let config = stages.llm.config();
         // Each segment draws from its own streams, so that no draw depends on how the audio was chunked.
         let mut draws = self.generator(2 * index);
@@ -102,13 +114,30 @@ impl Pipeline<'_> {
         self.speak_rest(&mut speech)
     }
 
+    fn tokens(&mut self, tokens: &[i64]) -> Result<()> {
+        let mut speech = Speech::new(self, 0);
+        speech.tokens = tokens.to_vec();
+        self.tally.tokens += tokens.len();
+        if self.stream {
+            self.speak_due(&mut speech)?;
+        }
+        self.speak_rest(&mut speech)
+    }
+
     /// Runs the chunk that is due, if one is.
     fn speak_due(&mut self, speech: &mut Speech) -> Result<()> {
         while let Some(chunk) = speech.plan.next(speech.tokens.len()) {
             let mel = self.flow(&speech.tokens[..chunk.upto], true, false)?;
-            let new = mel::frames(&mel, chunk.offset * self.stages.manifest.token_mel_ratio, mel.cols);
+            let new = mel::frames(
+                &mel,
+                chunk.offset * self.stages.manifest.token_mel_ratio,
+                mel.cols,
+            );
             let new = speech.stretch.push(&new, false);
-            let audio = self.stages.vocoder.push(&mut speech.state, &new, false, &mut || speech.noise.next())?;
+            let audio = self
+                .stages
+                .vocoder
+                .push(&mut speech.state, &new, false, &mut || speech.noise.next())?;
             self.send(audio)?;
         }
         Ok(())
@@ -122,14 +151,22 @@ impl Pipeline<'_> {
         let chunk = speech.plan.last(speech.tokens.len());
         // The reference runs the last chunk with full attention, streamed or not.
         let mel = self.flow(&speech.tokens, false, true)?;
-        let new = mel::frames(&mel, chunk.offset * self.stages.manifest.token_mel_ratio, mel.cols);
+        let new = mel::frames(
+            &mel,
+            chunk.offset * self.stages.manifest.token_mel_ratio,
+            mel.cols,
+        );
         let mut noise = || speech.noise.next();
         let audio = if self.stream {
             let new = speech.stretch.push(&new, true);
-            self.stages.vocoder.push(&mut speech.state, &new, true, &mut noise)?
+            self.stages
+                .vocoder
+                .push(&mut speech.state, &new, true, &mut noise)?
         } else {
             let whole = stretch(&new, self.speed);
-            self.stages.vocoder.push(&mut speech.state, &whole, true, &mut noise)?
+            self.stages
+                .vocoder
+                .push(&mut speech.state, &whole, true, &mut noise)?
         };
         self.send(audio)
     }
@@ -151,7 +188,9 @@ impl Pipeline<'_> {
             return Ok(());
         }
         self.tally.samples += audio.len();
-        self.tally.first_audio.get_or_insert_with(|| self.started.elapsed());
+        self.tally
+            .first_audio
+            .get_or_insert_with(|| self.started.elapsed());
         self.sink.blocking_send(Ok(audio)).map_err(|_| Error::Cancelled)
     }
 
@@ -161,7 +200,9 @@ impl Pipeline<'_> {
         }
         if Instant::now() >= self.deadline {
             let limit = self.deadline.duration_since(self.started).as_secs();
-            return Err(Error::Deadline(format!("the request took longer than its limit of {limit} s")));
+            return Err(Error::Deadline(format!(
+                "the request took longer than its limit of {limit} s"
+            )));
         }
         Ok(())
     }
@@ -187,7 +228,11 @@ impl Speech {
         let flow = pipeline.stages.flow.config();
         Self {
             tokens: Vec::new(),
-            plan: ChunkPlan::new(flow.chunk_tokens, flow.lookahead_tokens, pipeline.voice.flow_speech.len()),
+            plan: ChunkPlan::new(
+                flow.chunk_tokens,
+                flow.lookahead_tokens,
+                pipeline.voice.flow_speech.len(),
+            ),
             stretch: StreamStretch::new(pipeline.speed),
             state: VocoderState::default(),
             noise: Noise(pipeline.generator(2 * index + 1)),

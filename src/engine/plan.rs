@@ -47,7 +47,10 @@ impl ChunkPlan {
         if available < upto {
             return None;
         }
-        let chunk = Chunk { offset: self.offset, upto };
+        let chunk = Chunk {
+            offset: self.offset,
+            upto,
+        };
         self.offset += hop;
         self.hop = (self.hop * HOP_GROWTH).min(self.max_hop);
         Some(chunk)
@@ -55,7 +58,10 @@ impl ChunkPlan {
 
     /// The last chunk, once all `total` tokens are there.
     pub fn last(&self, total: usize) -> Chunk {
-        Chunk { offset: self.offset, upto: total }
+        Chunk {
+            offset: self.offset,
+            upto: total,
+        }
     }
 }
 
@@ -71,7 +77,13 @@ mod tests {
         assert_eq!(plan.next(30), Some(Chunk { offset: 0, upto: 30 }));
         assert_eq!(plan.next(80), Some(Chunk { offset: 27, upto: 80 }));
         assert_eq!(plan.next(100), None);
-        assert_eq!(plan.last(100), Chunk { offset: 77, upto: 100 });
+        assert_eq!(
+            plan.last(100),
+            Chunk {
+                offset: 77,
+                upto: 100
+            }
+        );
     }
 
     #[test]

@@ -49,6 +49,13 @@ pub enum Mode {
         /// The instruction.
         instruct_text: String,
     },
+    /// Voice conversion: what the source says, as it says it, in the voice of the prompt. Needs no text.
+    Convert {
+        /// Recording to convert.
+        source: PromptAudio,
+        /// Recording of the voice to speak with.
+        prompt: PromptAudio,
+    },
 }
 
 impl Mode {
@@ -60,6 +67,7 @@ impl Mode {
             Mode::CrossLingual { .. } => "cross_lingual",
             Mode::Instruct { .. } => "instruct",
             Mode::InstructPrompt { .. } => "instruct2",
+            Mode::Convert { .. } => "vc",
         }
     }
 }
@@ -69,7 +77,7 @@ impl Mode {
 pub struct SpeechRequest {
     /// Id in logs and in error answers.
     pub id: String,
-    /// What to say.
+    /// What to say; not read in voice conversion.
     pub text: String,
     /// Voice and prompting.
     pub mode: Mode,

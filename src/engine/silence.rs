@@ -35,7 +35,10 @@ mod tests {
     #[test]
     fn the_sixth_silent_token_in_a_row_is_dropped() {
         let mut cap = SilenceCap::new(&[1, 2]);
-        let kept: Vec<bool> = [1, 2, 1, 1, 1, 1, 2, 9, 1].iter().map(|&t| cap.keeps(t)).collect();
+        let kept: Vec<bool> = [1, 2, 1, 1, 1, 1, 2, 9, 1]
+            .iter()
+            .map(|&t| cap.keeps(t))
+            .collect();
         assert_eq!(kept, [true, true, true, true, true, false, false, true, true]);
     }
 }

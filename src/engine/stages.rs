@@ -28,6 +28,15 @@ pub struct Stages {
     prompts: PromptCache,
 }
 
+/// What a request has the model speak.
+#[derive(Debug, Clone)]
+pub enum Script {
+    /// Text ids, segment by segment, for the language model.
+    Text(Vec<Vec<i64>>),
+    /// Speech tokens, ready for the flow.
+    Tokens(Vec<i64>),
+}
+
 /// How the voice of a request conditions the language model and the flow.
 #[derive(Debug, Clone, Default)]
 pub struct Conditioning {
@@ -72,7 +81,8 @@ impl Stages {
         })
     }
 
-    /// Checks what can be told without running the model: the text, its segments' ids, the numbers, the voice.
+    /// Checks what can be told without running the model: the text, the numbers, the voice. Returns the text ids of
+    /// the segments (none for a voice conversion).
     pub fn check(&self, request: &SpeechRequest) -> Result<Vec<Vec<i64>>> {
         if !(limits::SPEED_MIN..=limits::SPEED_MAX).contains(&request.speed) {
             return Err(Error::Invalid(format!(
@@ -91,9 +101,18 @@ impl Stages {
             Mode::ZeroShot { prompt_text, .. } => self.text.prompt_text(prompt_text).map(drop)?,
             Mode::InstructPrompt { instruct_text, .. } => self.instruction(instruct_text).map(drop)?,
             Mode::CrossLingual { .. } => {}
+            Mode::Convert { .. } => return Ok(Vec::new()),
         }
         let segments = self.text.segments(&request.text)?;
         segments.iter().map(|s| self.text.tokens(s)).collect()
+    }
+
+    /// What is to be spoken: the checked segments, or the source's speech tokens in a voice conversion.
+    pub fn script(&self, mode: &Mode, segments: Vec<Vec<i64>>) -> Result<Script> {
+        match mode {
+            Mode::Convert { source, .. } => Ok(Script::Tokens(self.features(source)?.speech_tokens.clone())),
+            _ => Ok(Script::Text(segments)),
+        }
     }
 
     /// What the mode and voice of a request give the stages (the `frontend_*` functions of cli/frontend.py).
@@ -118,9 +137,14 @@ impl Stages {
                 })
             }
             // The language model hears nothing of the prompt: its words are in another language.
-            Mode::CrossLingual { prompt } => Ok(of_features(&*self.features(prompt)?)),
+            Mode::CrossLingual { prompt } | Mode::Convert { prompt, .. } => {
+                Ok(of_features(&*self.features(prompt)?))
+            }
             // The prompt's speech would pull against the instruction, so only the flow hears it.
-            Mode::InstructPrompt { prompt, instruct_text } => Ok(Conditioning {
+            Mode::InstructPrompt {
+                prompt,
+                instruct_text,
+            } => Ok(Conditioning {
                 prompt_text: self.instruction(instruct_text)?,
                 ..of_features(&*self.features(prompt)?)
             }),
@@ -162,7 +186,10 @@ impl Stages {
 fn of_voice(voice: &Voice) -> Conditioning {
     let embedding = voice.embedding.clone();
     match &voice.prompt {
-        None => Conditioning { embedding, ..Conditioning::default() },
+        None => Conditioning {
+            embedding,
+            ..Conditioning::default()
+        },
         Some(p) => Conditioning {
             prompt_text: p.text_tokens.clone(),
             llm_speech: p.speech_tokens.clone(),

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 
 use super::pipeline::{Pipeline, Tally};
-use super::stages::{Conditioning, Stages};
+use super::stages::{Conditioning, Script, Stages};
 use crate::Result;
 
 /// Text of the warm-up: long enough for one streamed chunk.
@@ -19,10 +19,15 @@ pub fn run(stages: &Stages) -> Result<()> {
     let started = Instant::now();
     let voices = stages.voices.list();
     let voice = match voices.first() {
-        Some((voice, _)) => stages.condition(&super::Mode::Sft { voice: voice.id.clone() })?,
-        None => Conditioning { embedding: vec![0.1; stages.flow.config().spk_dim], ..Conditioning::default() },
+        Some((voice, _)) => stages.condition(&super::Mode::Sft {
+            voice: voice.id.clone(),
+        })?,
+        None => Conditioning {
+            embedding: vec![0.1; stages.flow.config().spk_dim],
+            ..Conditioning::default()
+        },
     };
-    let segments = vec![stages.text.tokens(TEXT)?];
+    let script = Script::Text(vec![stages.text.tokens(TEXT)?]);
     let (sink, mut chunks) = mpsc::channel(64);
     let mut pipeline = Pipeline {
         stages,
@@ -35,7 +40,7 @@ pub fn run(stages: &Stages) -> Result<()> {
         sink,
         tally: Tally::default(),
     };
-    pipeline.run(&segments)?;
+    pipeline.run(&script)?;
     chunks.close();
     tracing::debug!(ms = started.elapsed().as_millis() as u64, "warmed up");
     Ok(())

@@ -274,8 +274,19 @@ impl Bundle {
     /// Bundles over [`limits::VERIFY_BYTES`] are taken as they are (`cosyserve_onnx check` reads them whole).
     pub fn verify(&self) -> Result<()> {
         let m = &self.manifest;
-        let stages = [&m.tokenizer, &m.llm.graph, &m.flow.encoder, &m.flow.estimator, &m.flow.noise.file];
-        let others = [&m.vocoder.f0, &m.vocoder.decoder, &m.speaker_encoder, &m.speech_tokenizer];
+        let stages = [
+            &m.tokenizer,
+            &m.llm.graph,
+            &m.flow.encoder,
+            &m.flow.estimator,
+            &m.flow.noise.file,
+        ];
+        let others = [
+            &m.vocoder.f0,
+            &m.vocoder.decoder,
+            &m.speaker_encoder,
+            &m.speech_tokenizer,
+        ];
         let voices = m.voices.iter().map(|v| &v.file);
         let files: Vec<&FileEntry> = stages.into_iter().chain(others).chain(voices).collect();
         let size = |f: &&FileEntry| std::fs::metadata(self.path(f)).map_or(0, |m| m.len());
@@ -284,9 +295,12 @@ impl Bundle {
         }
         for entry in files {
             let path = self.path(entry);
-            let bytes =
-                std::fs::read(&path).map_err(|e| Error::internal(&format!("reading {}", path.display()), e))?;
-            let digest: String = Sha256::digest(&bytes).iter().map(|b| format!("{b:02x}")).collect();
+            let bytes = std::fs::read(&path)
+                .map_err(|e| Error::internal(&format!("reading {}", path.display()), e))?;
+            let digest: String = Sha256::digest(&bytes)
+                .iter()
+                .map(|b| format!("{b:02x}"))
+                .collect();
             if digest != entry.sha256.to_lowercase() {
                 return Err(Error::Internal(format!(
                     "{} is not the file the bundle was made with (SHA-256 differs); copy or export it again",

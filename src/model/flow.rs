@@ -99,24 +99,44 @@ impl Flow {
                 self.config.spk_dim
             )));
         }
-        let lookahead = if input.finalize { 0 } else { self.config.lookahead_tokens };
+        let lookahead = if input.finalize {
+            0
+        } else {
+            self.config.lookahead_tokens
+        };
         if input.tokens.len() <= lookahead {
-            return Err(Error::Internal("a flow chunk needs more tokens than its look-ahead".into()));
+            return Err(Error::Internal(
+                "a flow chunk needs more tokens than its look-ahead".into(),
+            ));
         }
         let (now, context) = input.tokens.split_at(input.tokens.len() - lookahead);
         let tokens: Vec<i64> = input.prompt_tokens.iter().chain(now).copied().collect();
-        let chunk = if input.streaming { self.config.chunk_tokens as i64 } else { FULL_ATTENTION };
+        let chunk = if input.streaming {
+            self.config.chunk_tokens as i64
+        } else {
+            FULL_ATTENTION
+        };
         let [mu, spks] = self.encoder.run(
             &[
                 ("token", Input::I64(&[1, tokens.len()], &tokens)),
                 ("context", Input::I64(&[1, context.len()], context)),
-                ("embedding", Input::F32(&[1, input.embedding.len()], input.embedding)),
+                (
+                    "embedding",
+                    Input::F32(&[1, input.embedding.len()], input.embedding),
+                ),
                 ("chunk", Input::I64(&[], &[chunk])),
             ],
             ["mu", "spks"],
         )?;
         let frames = mu.data.len() / self.bins;
-        Ok((Mel { rows: self.bins, cols: frames, data: mu.data }, spks.data))
+        Ok((
+            Mel {
+                rows: self.bins,
+                cols: frames,
+                data: mu.data,
+            },
+            spks.data,
+        ))
     }
 
     fn solve(
@@ -141,10 +161,10 @@ impl Flow {
         let times = schedule(self.config.steps, &self.config.schedule);
         let mut t = times[0];
         let mut both = vec![0.0; 2 * size];
-        for step in 1..times.len() {
+        for &next in &times[1..] {
             keep_going()?;
             // The reference advances t by dt and takes the next dt from the advanced t: keep its rounding.
-            let dt = times[step] - t;
+            let dt = next - t;
             both[..size].copy_from_slice(&x);
             both[size..].copy_from_slice(&x);
             let [velocity] = self.estimator.run(
@@ -164,7 +184,11 @@ impl Flow {
             }
             t += dt;
         }
-        Ok(Mel { rows: self.bins, cols: frames, data: x })
+        Ok(Mel {
+            rows: self.bins,
+            cols: frames,
+            data: x,
+        })
     }
 }
 
@@ -172,16 +196,23 @@ impl Flow {
 fn schedule(steps: usize, kind: &str) -> Vec<f32> {
     let linear = (0..=steps).map(|i| i as f32 / steps as f32);
     match kind {
-        "cosine" => linear.map(|t| 1.0 - (t * 0.5 * std::f32::consts::PI).cos()).collect(),
+        "cosine" => linear
+            .map(|t| 1.0 - (t * 0.5 * std::f32::consts::PI).cos())
+            .collect(),
         _ => linear.collect(),
     }
 }
 
 fn read_noise(bundle: &Bundle, config: &FlowConfig, bins: usize) -> Result<Mel> {
     let path = bundle.path(&config.noise.file);
-    let bytes = std::fs::read(&path).map_err(|e| Error::internal(&format!("reading {}", path.display()), e))?;
-    let data: Vec<f32> =
-        bytes.as_chunks::<4>().0.iter().map(|&b| f32::from_le_bytes(b)).collect();
+    let bytes =
+        std::fs::read(&path).map_err(|e| Error::internal(&format!("reading {}", path.display()), e))?;
+    let data: Vec<f32> = bytes
+        .as_chunks::<4>()
+        .0
+        .iter()
+        .map(|&b| f32::from_le_bytes(b))
+        .collect();
     if data.len() != bins * config.noise.frames {
         return Err(Error::Internal(format!(
             "{} holds {} numbers, not {bins} x {}",
@@ -190,7 +221,11 @@ fn read_noise(bundle: &Bundle, config: &FlowConfig, bins: usize) -> Result<Mel> 
             config.noise.frames
         )));
     }
-    Ok(Mel { rows: bins, cols: config.noise.frames, data })
+    Ok(Mel {
+        rows: bins,
+        cols: config.noise.frames,
+        data,
+    })
 }
 
 #[cfg(test)]

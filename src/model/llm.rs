@@ -45,14 +45,25 @@ impl Llm {
                 self.config.max_positions
             )));
         }
-        let capacity = needed.next_multiple_of(POSITION_STEP).min(self.config.max_positions);
+        let capacity = needed
+            .next_multiple_of(POSITION_STEP)
+            .min(self.config.max_positions);
         let shape = [1, self.config.kv_heads, capacity, self.config.head_dim];
         let names = (0..self.config.layers).flat_map(|i| {
-            ["key", "value"].map(|kind| (format!("past_key_values.{i}.{kind}"), format!("present.{i}.{kind}")))
+            ["key", "value"].map(|kind| {
+                (
+                    format!("past_key_values.{i}.{kind}"),
+                    format!("present.{i}.{kind}"),
+                )
+            })
         });
         let cache = Cache::new(names, shape, &self.config.kv_dtype)?;
         let run = CachedRun::new(&self.graph, cache, "logits", [1, self.config.speech_vocab])?;
-        let mut sequence = Sequence { run, length: 0, capacity };
+        let mut sequence = Sequence {
+            run,
+            length: 0,
+            capacity,
+        };
         let logits = self.advance(&mut sequence, ids)?;
         Ok((sequence, logits))
     }
@@ -69,8 +80,14 @@ impl Llm {
         }
         let logits = sequence.run.run(
             &self.graph,
-            &[("input_ids", &[1, ids.len()], ids), ("last_index", &[1], &[ids.len() as i64 - 1])],
-            &[("seqlens_k", &[1], &[total as i32 - 1]), ("total_sequence_length", &[], &[total as i32])],
+            &[
+                ("input_ids", &[1, ids.len()], ids),
+                ("last_index", &[1], &[ids.len() as i64 - 1]),
+            ],
+            &[
+                ("seqlens_k", &[1], &[total as i32 - 1]),
+                ("total_sequence_length", &[], &[total as i32]),
+            ],
         )?;
         let logits = logits.to_vec();
         sequence.length = total;

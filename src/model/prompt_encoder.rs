@@ -48,8 +48,16 @@ impl PromptEncoder {
             fmax: manifest.mel.fmax,
         };
         Ok(Self {
-            speech_tokenizer: Graph::load(runtime, "speech tokenizer", &bundle.path(&manifest.speech_tokenizer))?,
-            speaker_encoder: Graph::load(runtime, "speaker encoder", &bundle.path(&manifest.speaker_encoder))?,
+            speech_tokenizer: Graph::load(
+                runtime,
+                "speech tokenizer",
+                &bundle.path(&manifest.speech_tokenizer),
+            )?,
+            speaker_encoder: Graph::load(
+                runtime,
+                "speaker encoder",
+                &bundle.path(&manifest.speaker_encoder),
+            )?,
             mel: LogMel::new(mel)?,
             whisper: WhisperMel::new(WHISPER_BINS),
             fbank: Fbank::new(FBANK_BINS),
@@ -68,7 +76,11 @@ impl PromptEncoder {
         speech_tokens.truncate(tokens);
         let mut speech_feat = mel.data;
         speech_feat.truncate(tokens * self.ratio * mel.cols);
-        Ok(PromptFeatures { speech_tokens, speech_feat, embedding: self.embedding(at_16k)? })
+        Ok(PromptFeatures {
+            speech_tokens,
+            speech_feat,
+            embedding: self.embedding(at_16k)?,
+        })
     }
 
     /// Speech tokens of 16 kHz samples (30 s at most).
@@ -81,14 +93,19 @@ impl PromptEncoder {
         ])?;
         match output {
             Positional::Ints(tokens) => Ok(tokens),
-            Positional::Floats(_) => Err(Error::Internal("the speech tokenizer gave floats, not tokens".into())),
+            Positional::Floats(_) => Err(Error::Internal(
+                "the speech tokenizer gave floats, not tokens".into(),
+            )),
         }
     }
 
     /// Speaker embedding of 16 kHz samples.
     pub fn embedding(&self, at_16k: &[f32]) -> Result<Vec<f32>> {
         let fbank = self.fbank.compute_centred(at_16k);
-        match self.speaker_encoder.run_positional(&[Input::F32(&[1, fbank.rows, fbank.cols], &fbank.data)])? {
+        match self
+            .speaker_encoder
+            .run_positional(&[Input::F32(&[1, fbank.rows, fbank.cols], &fbank.data)])?
+        {
             Positional::Floats(embedding) => Ok(embedding),
             Positional::Ints(_) => Err(Error::Internal("the speaker encoder gave integers".into())),
         }

@@ -92,7 +92,12 @@ mod tests {
         }
     }
 
-    const CONFIG: SamplingConfig = SamplingConfig { top_p: 0.8, top_k: 25, win_size: 10, tau_r: 0.1 };
+    const CONFIG: SamplingConfig = SamplingConfig {
+        top_p: 0.8,
+        top_k: 25,
+        win_size: 10,
+        tau_r: 0.1,
+    };
 
     #[test]
     fn keeps_the_token_that_crosses_top_p() {
@@ -103,7 +108,10 @@ mod tests {
     #[test]
     fn a_repeat_masks_the_id_and_samples_the_rest() {
         let mut logits = vec![5.0, 0.0, 0.0];
-        assert_eq!(sample(&mut logits.clone(), &[1, 2], &CONFIG, &mut Fixed(vec![0])), 0);
+        assert_eq!(
+            sample(&mut logits.clone(), &[1, 2], &CONFIG, &mut Fixed(vec![0])),
+            0
+        );
         assert_eq!(sample(&mut logits, &[0], &CONFIG, &mut Fixed(vec![0, 2])), 2);
         assert_eq!(logits[0], 0.0);
     }

@@ -60,7 +60,10 @@ impl Vocoder {
 
     /// Fundamental frequency of each mel frame, hertz (0 to 10 is unvoiced).
     pub fn f0(&self, mel: &Mel) -> Result<Vec<f32>> {
-        let [f0] = self.f0.run(&[("mel", Input::F32(&[1, mel.rows, mel.cols], &mel.data))], ["f0"])?;
+        let [f0] = self.f0.run(
+            &[("mel", Input::F32(&[1, mel.rows, mel.cols], &mel.data))],
+            ["f0"],
+        )?;
         Ok(f0.data)
     }
 
@@ -119,7 +122,12 @@ impl Vocoder {
         Ok(speech)
     }
 
-    fn vocode(&self, mel: &Mel, cached: &[f32], noise: &mut dyn FnMut() -> f32) -> Result<(Vec<f32>, Vec<f32>)> {
+    fn vocode(
+        &self,
+        mel: &Mel,
+        cached: &[f32],
+        noise: &mut dyn FnMut() -> f32,
+    ) -> Result<(Vec<f32>, Vec<f32>)> {
         let f0 = self.f0(mel)?;
         let mut source = self.source.render(&f0, &[], noise);
         let carried = cached.len().min(source.len());

@@ -9,7 +9,6 @@ use ort::value::{DynTensor, Tensor};
 use super::Graph;
 use crate::{Error, Result};
 
-
 /// The fixed buffers of one sequence (or batch): pairs of input and output names over one tensor each.
 pub struct Cache {
     buffers: Vec<(String, String, DynTensor)>,
@@ -17,7 +16,11 @@ pub struct Cache {
 
 impl Cache {
     /// Zeroed buffers of one shape, one per (input, output) name pair. `element` is `f32` or `f16`.
-    pub fn new(names: impl IntoIterator<Item = (String, String)>, shape: [usize; 4], element: &str) -> Result<Self> {
+    pub fn new(
+        names: impl IntoIterator<Item = (String, String)>,
+        shape: [usize; 4],
+        element: &str,
+    ) -> Result<Self> {
         let failed = |e: ort::Error| Error::internal("allocating the KV cache", e);
         let allocator = Allocator::default();
         let mut buffers = Vec::new();
@@ -33,7 +36,11 @@ impl Cache {
                     t.extract_tensor_mut().1.fill(f16::ZERO);
                     t.upcast()
                 }
-                other => return Err(Error::Internal(format!("KV caches of type {other} are not known"))),
+                other => {
+                    return Err(Error::Internal(format!(
+                        "KV caches of type {other} are not known"
+                    )));
+                }
             };
             buffers.push((input, output, tensor));
         }
@@ -53,11 +60,17 @@ impl CachedRun {
         let session = graph.lock();
         let mut binding = session.create_binding().map_err(|e| graph.failed(e))?;
         for (input, out, tensor) in &mut cache.buffers {
-            binding.bind_input(input.as_str(), &*tensor).map_err(|e| graph.failed(e))?;
-            binding.bind_output(out.as_str(), tensor).map_err(|e| graph.failed(e))?;
+            binding
+                .bind_input(input.as_str(), &*tensor)
+                .map_err(|e| graph.failed(e))?;
+            binding
+                .bind_output(out.as_str(), tensor)
+                .map_err(|e| graph.failed(e))?;
         }
         let mut result = Tensor::<f32>::new(&Allocator::default(), shape).map_err(|e| graph.failed(e))?;
-        binding.bind_output(output, &mut result).map_err(|e| graph.failed(e))?;
+        binding
+            .bind_output(output, &mut result)
+            .map_err(|e| graph.failed(e))?;
         // The binding holds the buffers from here on.
         Ok(Self { binding, result })
     }
@@ -71,11 +84,15 @@ impl CachedRun {
     ) -> Result<&[f32]> {
         for &(name, shape, data) in ints64 {
             let tensor = Tensor::from_array((shape.to_vec(), data.to_vec())).map_err(|e| graph.failed(e))?;
-            self.binding.bind_input(name, &tensor).map_err(|e| graph.failed(e))?;
+            self.binding
+                .bind_input(name, &tensor)
+                .map_err(|e| graph.failed(e))?;
         }
         for &(name, shape, data) in ints32 {
             let tensor = Tensor::from_array((shape.to_vec(), data.to_vec())).map_err(|e| graph.failed(e))?;
-            self.binding.bind_input(name, &tensor).map_err(|e| graph.failed(e))?;
+            self.binding
+                .bind_input(name, &tensor)
+                .map_err(|e| graph.failed(e))?;
         }
         {
             let mut session = graph.lock();

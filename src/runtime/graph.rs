@@ -41,13 +41,7 @@ impl Graph {
     /// Loads a graph file; `name` is what errors call it.
     pub fn load(runtime: &Runtime, name: &str, path: &Path) -> Result<Self> {
         let failed = |e: String| Error::Internal(format!("loading {name} from {}: {e}", path.display()));
-        let builder = Session::builder(&runtime.environment).map_err(|e| failed(e.to_string()))?;
-        let mut builder = builder
-            .with_optimization_level(GraphOptimizationLevel::All)
-            .and_then(|b| b.with_memory_pattern(false))
-            .and_then(|b| b.with_config_entry("session.intra_op.allow_spinning", "0"))
-            .map_err(|e| failed(e.to_string()))?;
-        let session = builder.commit_from_file(path).map_err(|e| failed(e.to_string()))?;
+        let session = commit(runtime, path).map_err(|e| failed(e.to_string()))?;
         let inputs = session.inputs().iter().map(|i| i.name().to_string()).collect();
         let outputs = session
             .outputs()
@@ -57,7 +51,12 @@ impl Graph {
                 (o.name().to_string(), element)
             })
             .collect();
-        Ok(Self { name: name.to_string(), session: Mutex::new(session), inputs, outputs })
+        Ok(Self {
+            name: name.to_string(),
+            session: Mutex::new(session),
+            inputs,
+            outputs,
+        })
     }
 
     /// What errors call it.
@@ -79,15 +78,24 @@ impl Graph {
     }
 
     /// Runs the graph on named inputs and returns the named f32 outputs, in the order asked for.
-    pub fn run<const N: usize>(&self, inputs: &[(&str, Input<'_>)], outputs: [&str; N]) -> Result<[Output; N]> {
+    pub fn run<const N: usize>(
+        &self,
+        inputs: &[(&str, Input<'_>)],
+        outputs: [&str; N],
+    ) -> Result<[Output; N]> {
         let values = self.values(inputs)?;
         let mut session = self.lock();
         let produced = session.run(values).map_err(|e| self.failed(e))?;
         let mut taken = Vec::with_capacity(N);
         for name in outputs {
-            let value = produced.get(name).ok_or_else(|| self.failed(format!("it has no output {name}")))?;
+            let value = produced
+                .get(name)
+                .ok_or_else(|| self.failed(format!("it has no output {name}")))?;
             let (shape, data) = value.try_extract_tensor::<f32>().map_err(|e| self.failed(e))?;
-            taken.push(Output { shape: dims(shape), data: data.to_vec() });
+            taken.push(Output {
+                shape: dims(shape),
+                data: data.to_vec(),
+            });
         }
         taken.try_into().map_err(|_| self.failed("outputs are missing"))
     }
@@ -95,13 +103,22 @@ impl Graph {
     /// Runs a graph whose names are not ours (the official tokenizer and speaker encoder): inputs by position; the
     /// first output, integers widened to i64 and floats as they are.
     pub fn run_positional(&self, inputs: &[Input<'_>]) -> Result<Positional> {
-        let named: Vec<(&str, Input<'_>)> =
-            self.inputs.iter().map(String::as_str).zip(inputs.iter().copied()).collect();
+        let named: Vec<(&str, Input<'_>)> = self
+            .inputs
+            .iter()
+            .map(String::as_str)
+            .zip(inputs.iter().copied())
+            .collect();
         let values = self.values(&named)?;
-        let (name, element) = self.outputs.first().ok_or_else(|| self.failed("it has no output"))?;
+        let (name, element) = self
+            .outputs
+            .first()
+            .ok_or_else(|| self.failed("it has no output"))?;
         let mut session = self.lock();
         let produced = session.run(values).map_err(|e| self.failed(e))?;
-        let value = produced.get(name).ok_or_else(|| self.failed("its output is missing"))?;
+        let value = produced
+            .get(name)
+            .ok_or_else(|| self.failed("its output is missing"))?;
         Ok(match element {
             TensorElementType::Int32 => {
                 let (_, data) = value.try_extract_tensor::<i32>().map_err(|e| self.failed(e))?;
@@ -127,10 +144,20 @@ impl Graph {
                     Input::I64(s, d) => TensorRef::from_array_view((s.to_vec(), d)).map(Into::into),
                     Input::I32(s, d) => TensorRef::from_array_view((s.to_vec(), d)).map(Into::into),
                 };
-                value.map(|v| (name, v)).map_err(|e| self.failed(format!("input {name}: {e}")))
+                value
+                    .map(|v| (name, v))
+                    .map_err(|e| self.failed(format!("input {name}: {e}")))
             })
             .collect()
     }
+}
+
+fn commit(runtime: &Runtime, path: &Path) -> ort::Result<Session> {
+    Session::builder(&runtime.environment)?
+        .with_optimization_level(GraphOptimizationLevel::All)?
+        .with_memory_pattern(false)?
+        .with_config_entry("session.intra_op.allow_spinning", "0")?
+        .commit_from_file(path)
 }
 
 /// The first output of [`Graph::run_positional`].

@@ -37,7 +37,10 @@ impl Runtime {
     /// and last by the system's loader.
     pub fn get(options: &Options) -> Result<&'static Runtime> {
         static RUNTIME: OnceLock<Result<Runtime>> = OnceLock::new();
-        RUNTIME.get_or_init(|| Self::load(options)).as_ref().map_err(Clone::clone)
+        RUNTIME
+            .get_or_init(|| Self::load(options))
+            .as_ref()
+            .map_err(Clone::clone)
     }
 
     fn load(options: &Options) -> Result<Runtime> {

@@ -21,7 +21,9 @@ pub struct PromptCache {
 impl Default for PromptCache {
     fn default() -> Self {
         let size = NonZeroUsize::new(limits::PROMPT_CACHE_ENTRIES).unwrap_or(NonZeroUsize::MIN);
-        Self { entries: Mutex::new(LruCache::new(size)) }
+        Self {
+            entries: Mutex::new(LruCache::new(size)),
+        }
     }
 }
 

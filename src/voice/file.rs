@@ -17,7 +17,9 @@ pub fn read(path: &Path) -> Result<Voice> {
     let failed = |e: String| Error::Internal(format!("voice file {}: {e}", path.display()));
     let size = std::fs::metadata(path).map_err(|e| failed(e.to_string()))?.len();
     if size > MAX_BYTES {
-        return Err(failed(format!("{size} bytes are more than the limit of {MAX_BYTES}")));
+        return Err(failed(format!(
+            "{size} bytes are more than the limit of {MAX_BYTES}"
+        )));
     }
     let bytes = std::fs::read(path).map_err(|e| failed(e.to_string()))?;
     let (_, header) = SafeTensors::read_metadata(&bytes).map_err(|e| failed(e.to_string()))?;
@@ -28,16 +30,26 @@ pub fn read(path: &Path) -> Result<Voice> {
     let floats = |name: &str| -> Result<Vec<f32>> {
         let tensor = tensors.tensor(name).map_err(|e| failed(e.to_string()))?;
         match tensor.dtype() {
-            Dtype::F32 => Ok(tensor.data().as_chunks::<4>().0.iter().map(|&b| f32::from_le_bytes(b)).collect()),
+            Dtype::F32 => Ok(tensor
+                .data()
+                .as_chunks::<4>()
+                .0
+                .iter()
+                .map(|&b| f32::from_le_bytes(b))
+                .collect()),
             other => Err(failed(format!("{name} is {other:?}, not f32"))),
         }
     };
     let ints = |name: &str| -> Result<Vec<i64>> {
         let tensor = tensors.tensor(name).map_err(|e| failed(e.to_string()))?;
         match tensor.dtype() {
-            Dtype::I32 => {
-                Ok(tensor.data().as_chunks::<4>().0.iter().map(|&b| i64::from(i32::from_le_bytes(b))).collect())
-            }
+            Dtype::I32 => Ok(tensor
+                .data()
+                .as_chunks::<4>()
+                .0
+                .iter()
+                .map(|&b| i64::from(i32::from_le_bytes(b)))
+                .collect()),
             other => Err(failed(format!("{name} is {other:?}, not i32"))),
         }
     };
@@ -51,7 +63,12 @@ pub fn read(path: &Path) -> Result<Voice> {
         }),
     };
     let id = note("id").ok_or_else(|| failed("it names no id".into()))?;
-    Ok(Voice { name: note("name").unwrap_or_else(|| id.clone()), id, embedding: floats("embedding")?, prompt })
+    Ok(Voice {
+        name: note("name").unwrap_or_else(|| id.clone()),
+        id,
+        embedding: floats("embedding")?,
+        prompt,
+    })
 }
 
 /// Writes a voice so that `path` holds either the old file or the whole new one, also after a crash: a temporary
@@ -59,21 +76,36 @@ pub fn read(path: &Path) -> Result<Voice> {
 pub fn write(path: &Path, voice: &Voice, bins: usize) -> Result<()> {
     let failed = |e: String| Error::Internal(format!("saving voice {}: {e}", voice.id));
     let bytes = serialize(voice, bins).map_err(|e| failed(e.to_string()))?;
-    let dir = path.parent().ok_or_else(|| failed("it has no directory".into()))?;
+    let dir = path
+        .parent()
+        .ok_or_else(|| failed("it has no directory".into()))?;
     let mut file = tempfile::Builder::new()
         .prefix(".new-")
         .suffix(".tmp")
         .tempfile_in(dir)
         .map_err(|e| failed(e.to_string()))?;
-    file.write_all(&bytes).and_then(|()| file.as_file().sync_all()).map_err(|e| failed(e.to_string()))?;
+    file.write_all(&bytes)
+        .and_then(|()| file.as_file().sync_all())
+        .map_err(|e| failed(e.to_string()))?;
     file.persist(path).map_err(|e| failed(e.to_string()))?;
-    std::fs::File::open(dir).and_then(|d| d.sync_all()).map_err(|e| failed(e.to_string()))
+    std::fs::File::open(dir)
+        .and_then(|d| d.sync_all())
+        .map_err(|e| failed(e.to_string()))
 }
 
 fn serialize(voice: &Voice, bins: usize) -> Result<Vec<u8>, safetensors::SafeTensorError> {
     let f32s = |v: &[f32]| v.iter().flat_map(|x| x.to_le_bytes()).collect::<Vec<u8>>();
-    let i32s = |v: &[i64]| v.iter().flat_map(|&x| (x as i32).to_le_bytes()).collect::<Vec<u8>>();
-    let mut parts = vec![("embedding", Dtype::F32, vec![voice.embedding.len()], f32s(&voice.embedding))];
+    let i32s = |v: &[i64]| {
+        v.iter()
+            .flat_map(|&x| (x as i32).to_le_bytes())
+            .collect::<Vec<u8>>()
+    };
+    let mut parts = vec![(
+        "embedding",
+        Dtype::F32,
+        vec![voice.embedding.len()],
+        f32s(&voice.embedding),
+    )];
     let mut notes = HashMap::from([
         ("format".to_string(), "1".to_string()),
         ("id".to_string(), voice.id.clone()),
@@ -81,8 +113,18 @@ fn serialize(voice: &Voice, bins: usize) -> Result<Vec<u8>, safetensors::SafeTen
     ]);
     if let Some(p) = &voice.prompt {
         notes.insert("prompt_text".to_string(), p.text.clone());
-        parts.push(("prompt_text_tokens", Dtype::I32, vec![p.text_tokens.len()], i32s(&p.text_tokens)));
-        parts.push(("speech_tokens", Dtype::I32, vec![p.speech_tokens.len()], i32s(&p.speech_tokens)));
+        parts.push((
+            "prompt_text_tokens",
+            Dtype::I32,
+            vec![p.text_tokens.len()],
+            i32s(&p.text_tokens),
+        ));
+        parts.push((
+            "speech_tokens",
+            Dtype::I32,
+            vec![p.speech_tokens.len()],
+            i32s(&p.speech_tokens),
+        ));
         let shape = vec![p.speech_feat.len() / bins.max(1), bins];
         parts.push(("speech_feat", Dtype::F32, shape, f32s(&p.speech_feat)));
     }
@@ -101,7 +143,12 @@ mod tests {
     fn a_voice_survives_its_file_and_a_broken_file_is_an_error() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("v.safetensors");
-        let mut voice = Voice { id: "张三".into(), name: "Zhang".into(), embedding: vec![0.5; 4], prompt: None };
+        let mut voice = Voice {
+            id: "张三".into(),
+            name: "Zhang".into(),
+            embedding: vec![0.5; 4],
+            prompt: None,
+        };
         write(&path, &voice, 2).unwrap();
         assert_eq!(read(&path).unwrap(), voice);
         voice.prompt = Some(VoicePrompt {
@@ -114,6 +161,10 @@ mod tests {
         assert_eq!(read(&path).unwrap(), voice);
         std::fs::write(&path, b"not a voice").unwrap();
         assert!(read(&path).is_err());
-        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1, "no temporary file is left");
+        assert_eq!(
+            std::fs::read_dir(dir.path()).unwrap().count(),
+            1,
+            "no temporary file is left"
+        );
     }
 }

@@ -74,14 +74,20 @@ impl VoiceStore {
         let saved = || self.saved.read().get(id).cloned();
         built_in().or_else(saved).ok_or_else(|| {
             let shown: String = id.chars().take(limits::VOICE_ID_CHARS).collect();
-            Error::UnknownVoice(format!("spk_id: no speaker \"{shown}\"; GET /available_spks lists them"))
+            Error::UnknownVoice(format!(
+                "spk_id: no speaker \"{shown}\"; GET /available_spks lists them"
+            ))
         })
     }
 
     /// (voice, is built in) of all: the bundle's in its order, then the saved ones by id.
     pub fn list(&self) -> Vec<(Arc<Voice>, bool)> {
         let saved = self.saved.read();
-        self.built_in.iter().map(|v| (v.clone(), true)).chain(saved.values().map(|v| (v.clone(), false))).collect()
+        self.built_in
+            .iter()
+            .map(|v| (v.clone(), true))
+            .chain(saved.values().map(|v| (v.clone(), false)))
+            .collect()
     }
 
     /// Whether `id` may be saved: a well-formed id that shadows no built-in voice, and room for one more.
@@ -94,17 +100,26 @@ impl VoiceStore {
             )));
         }
         if id.trim() != id {
-            return Err(Error::invalid("spk_id: it must not begin or end with white space"));
+            return Err(Error::invalid(
+                "spk_id: it must not begin or end with white space",
+            ));
         }
         if id.chars().any(|c| c.is_control() || matches!(c, '/' | '\\')) || matches!(id, "." | "..") {
-            return Err(Error::invalid("spk_id: path separators and control characters are not allowed"));
+            return Err(Error::invalid(
+                "spk_id: path separators and control characters are not allowed",
+            ));
         }
         if self.built_in.iter().any(|v| v.id == id) {
-            return Err(Error::Invalid(format!("spk_id: \"{id}\" is a built-in voice and cannot be replaced")));
+            return Err(Error::Invalid(format!(
+                "spk_id: \"{id}\" is a built-in voice and cannot be replaced"
+            )));
         }
         let saved = self.saved.read();
         if !saved.contains_key(id) && saved.len() >= limits::SAVED_VOICES {
-            return Err(Error::Invalid(format!("spk_id: {} voices are saved, the most", limits::SAVED_VOICES)));
+            return Err(Error::Invalid(format!(
+                "spk_id: {} voices are saved, the most",
+                limits::SAVED_VOICES
+            )));
         }
         Ok(())
     }
@@ -123,7 +138,9 @@ impl VoiceStore {
     pub fn remove(&self, id: &str) -> Result<()> {
         let _writer = self.writing.lock();
         if self.built_in.iter().any(|v| v.id == id) {
-            return Err(Error::Invalid(format!("spk_id: \"{id}\" is a built-in voice and cannot be removed")));
+            return Err(Error::Invalid(format!(
+                "spk_id: \"{id}\" is a built-in voice and cannot be removed"
+            )));
         }
         self.get(id)?;
         std::fs::remove_file(self.file(id)).map_err(|e| Error::internal("removing a voice", e))?;

@@ -1,5 +1,6 @@
 //! What the integration tests share: the goldens, the exported tiny bundle, the runtime, error measures.
 #![allow(dead_code, reason = "each test file uses its part")]
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test stops where its fixture is broken")]
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -16,7 +17,11 @@ pub fn root(path: &str) -> PathBuf {
 
 /// The process's ONNX Runtime.
 pub fn runtime() -> &'static Runtime {
-    Runtime::get(&Options { library: None, threads: 2 }).expect("ONNX Runtime; run `make setup`")
+    Runtime::get(&Options {
+        library: None,
+        threads: 2,
+    })
+    .expect("ONNX Runtime; run `make setup`")
 }
 
 /// The tiny CosyVoice 2 checkpoint as exported by `make test-bundle`.
@@ -50,7 +55,10 @@ impl Golden {
     pub fn names(&self) -> Vec<String> {
         let mut file = NpzReader::new(File::open(root(&self.0)).expect(&self.0)).expect(&self.0);
         let names = file.names().expect(&self.0);
-        names.into_iter().map(|n| n.trim_end_matches(".npy").to_string()).collect()
+        names
+            .into_iter()
+            .map(|n| n.trim_end_matches(".npy").to_string())
+            .collect()
     }
 
     /// A boolean array, flat.
@@ -60,7 +68,8 @@ impl Golden {
 
     fn array<T: ReadableElement>(&self, key: &str) -> Result<ArrayD<T>, String> {
         let mut file = NpzReader::new(File::open(root(&self.0)).expect(&self.0)).expect(&self.0);
-        file.by_name::<OwnedRepr<T>, IxDyn>(&format!("{key}.npy")).map_err(|e| format!("{} {key}: {e}", self.0))
+        file.by_name::<OwnedRepr<T>, IxDyn>(&format!("{key}.npy"))
+            .map_err(|e| format!("{} {key}: {e}", self.0))
     }
 
     /// A float array, flat.
@@ -72,7 +81,11 @@ impl Golden {
     pub fn matrix(&self, key: &str) -> Mel {
         let array = self.array::<f32>(key).unwrap();
         let (rows, cols) = (array.shape()[0], array.shape()[1]);
-        Mel { rows, cols, data: array.into_iter().collect() }
+        Mel {
+            rows,
+            cols,
+            data: array.into_iter().collect(),
+        }
     }
 
     /// An integer array of 32 or 64 bits, flat.
@@ -88,7 +101,10 @@ impl Golden {
 pub fn max_error(got: &[f32], expected: &[f32]) -> f32 {
     assert_eq!(got.len(), expected.len(), "lengths");
     assert!(got.iter().all(|v| v.is_finite()), "not finite");
-    got.iter().zip(expected).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max)
+    got.iter()
+        .zip(expected)
+        .map(|(a, b)| (a - b).abs())
+        .fold(0.0, f32::max)
 }
 
 /// Signal-to-noise ratio of `got` against `expected`, decibels.

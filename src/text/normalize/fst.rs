@@ -2,20 +2,45 @@
 //! byte string.
 //!
 //! What OpenFst does in three steps (compose the string with the transducer, take the shortest path, print its output)
-//! is one pass here: at every byte the set of reachable states with their cheapest cost is carried on. Nothing of the
-//! size of text times transducer is ever built, so long texts cost memory only for the outputs still competing.
+//! is done here on the product of string and transducer directly, which is never stored with its arcs. The grammars
+//! hold many equally cheap readings ("#" is "number" as well as "hash"), so the search relaxes its places in the very
+//! order of OpenFst's `ShortestPath`: the reverse of the order in which a depth-first search leaves them, or last in,
+//! first out when no arc weighs anything.
 
-use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
+use std::ops::Range;
 
 use crate::{Error, Result};
 
-/// No output so far: the root of the history.
-const ROOT: u32 = u32::MAX;
-/// Outputs kept before those that no state refers to any more are dropped.
-const HISTORY: usize = 1 << 18;
-/// Competing outputs beyond which the text is given up (and left as it is).
-const HISTORY_MAX: usize = 1 << 22;
+/// Places one search may look at (about 100 bytes each).
+const PLACES: usize = 1 << 20;
+
+type Index = HashMap<u64, u32, BuildHasherDefault<Mix>>;
+
+/// A place's key: where in the input, which state.
+fn key(at: u32, state: u32) -> u64 {
+    u64::from(at) << 32 | u64::from(state)
+}
+
+/// A hasher for keys that are small numbers already.
+#[derive(Default)]
+struct Mix(u64);
+
+impl Hasher for Mix {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        bytes.iter().for_each(|&byte| self.write_u64(u64::from(byte)));
+    }
+
+    fn write_u64(&mut self, value: u64) {
+        let mixed = (self.0 ^ value).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        self.0 = mixed ^ mixed >> 32;
+    }
+}
 
 #[derive(Clone, Copy)]
 struct Arc {
@@ -34,27 +59,40 @@ pub struct Fst {
     arcs: Vec<Arc>,
     /// Infinite where the state is not final.
     finals: Vec<f32>,
-    /// Order in which epsilons lead from state to state.
-    rank: Vec<u32>,
     /// Outputs of the arcs.
     pool: Vec<u8>,
 }
 
-/// The cheapest way found to a state at the current byte.
-#[derive(Clone, Copy)]
-struct Best {
-    stamp: u32,
+/// One place of the search: a state of the transducer at a byte of the input.
+struct Place {
+    at: u32,
+    state: u32,
     cost: f32,
-    history: u32,
-    out_at: u32,
-    out_len: u8,
+    /// The place and the arc it is best reached by.
+    from: u32,
+    arc: u32,
+    /// Whether the end can be reached from here.
+    useful: bool,
 }
 
-/// One output, linked to the one before.
-struct Said {
-    before: u32,
-    out_at: u32,
-    out_len: u8,
+/// A place being explored: the arcs of it that are still to be followed.
+struct Open {
+    place: u32,
+    arcs: Range<u32>,
+    /// Arcs that read the next byte, after the epsilons.
+    then: Range<u32>,
+    /// Weight of the arc being followed.
+    weight: f32,
+}
+
+/// The product of an input and the transducer, as far as it can be reached.
+struct Search {
+    places: Vec<Place>,
+    index: Index,
+    /// Places from which the end can be reached, in the order in which a depth-first search leaves them.
+    order: Vec<u32>,
+    /// Whether no arc between those weighs anything.
+    flat: bool,
 }
 
 impl Fst {
@@ -62,157 +100,179 @@ impl Fst {
     pub fn read(bytes: &[u8]) -> Result<Self> {
         let raw =
             Raw::read(bytes).ok_or_else(|| Error::Internal("a normalisation grammar is damaged".into()))?;
-        raw.fold()
-            .ok_or_else(|| Error::Internal("a normalisation grammar has an empty loop".into()))
+        Ok(raw.fold())
     }
 
-    /// The output of the cheapest path that reads all of `input`; `None` when there is none.
+    /// The output of the cheapest path that reads all of `input`; `None` when there is none, or when more than
+    /// [`PLACES`] places would have to be looked at. Among equally cheap paths it takes the one OpenFst takes.
     pub fn rewrite(&self, input: &[u8]) -> Option<Vec<u8>> {
-        let blank = Best {
-            stamp: 0,
-            cost: 0.0,
-            history: ROOT,
-            out_at: 0,
-            out_len: 0,
+        let input: Vec<u8> = input.iter().copied().filter(|&byte| byte != 0).collect();
+        let mut search = self.explore(&input)?;
+        let end = if search.flat {
+            self.first_found(&input, &mut search)
+        } else {
+            self.cheapest(&input, &mut search)
         };
-        let mut here = vec![blank; self.finals.len()];
-        let mut there = here.clone();
-        let mut history: Vec<Said> = Vec::new();
-        let mut limit = HISTORY;
-        let mut queue: BinaryHeap<Reverse<(u32, u32)>> = BinaryHeap::new();
-        let mut reached: Vec<u32> = Vec::new();
-        let mut stamp = 1;
-
-        here[self.start as usize] = Best { stamp, ..blank };
-        queue.push(Reverse((self.rank[self.start as usize], self.start)));
-        let mut bytes = input.iter().copied().filter(|&b| b != 0);
-        loop {
-            // Epsilons first, in an order in which no state is left before its last improvement.
-            reached.clear();
-            while let Some(Reverse((_, state))) = queue.pop() {
-                let best = &mut here[state as usize];
-                if best.out_len > 0 {
-                    history.push(Said {
-                        before: best.history,
-                        out_at: best.out_at,
-                        out_len: best.out_len,
-                    });
-                    best.history = history.len() as u32 - 1;
-                    best.out_len = 0;
-                }
-                let best = *best;
-                reached.push(state);
-                for arc in self.arcs_of(state).iter().take_while(|arc| arc.input == 0) {
-                    if improve(&mut here[arc.next as usize], stamp, &best, arc) {
-                        queue.push(Reverse((self.rank[arc.next as usize], arc.next)));
-                    }
-                }
-            }
-            let Some(byte) = bytes.next() else { break };
-            stamp += 1;
-            for &state in &reached {
-                let best = here[state as usize];
-                let arcs = self.arcs_of(state);
-                let from = arcs.partition_point(|arc| arc.input < byte);
-                for arc in arcs[from..].iter().take_while(|arc| arc.input == byte) {
-                    if improve(&mut there[arc.next as usize], stamp, &best, arc) {
-                        queue.push(Reverse((self.rank[arc.next as usize], arc.next)));
-                    }
-                }
-            }
-            std::mem::swap(&mut here, &mut there);
-            if queue.is_empty() {
-                return None;
-            }
-            if history.len() > limit {
-                forget(
-                    &mut history,
-                    queue.iter().map(|Reverse((_, s))| *s as usize),
-                    &mut here,
-                );
-                limit = (history.len() * 2).max(HISTORY);
-                if limit > HISTORY_MAX {
-                    return None;
-                }
-            }
-        }
-
-        let mut end: Option<(f32, u32)> = None;
-        for &state in &reached {
-            let cost = here[state as usize].cost + self.finals[state as usize];
-            if cost.is_finite() && end.is_none_or(|(least, _)| cost < least) {
-                end = Some((cost, here[state as usize].history));
-            }
-        }
-        let (_, mut at) = end?;
+        let places = search.places;
+        let mut place = end?;
         let mut parts = Vec::new();
-        while let Some(said) = history.get(at as usize) {
-            parts.push(self.output(said.out_at, said.out_len));
-            at = said.before;
+        while place != 0 {
+            let Place { from, arc, .. } = places[place as usize];
+            parts.push(self.output(arc));
+            place = from;
         }
         parts.reverse();
         Some(parts.concat())
     }
 
-    fn arcs_of(&self, state: u32) -> &[Arc] {
-        let state = state as usize;
-        &self.arcs[self.first[state] as usize..self.first[state + 1] as usize]
+    /// The last place of the cheapest path. Every place comes before those it leads to, and of equally cheap ways in
+    /// the first stays.
+    fn cheapest(&self, input: &[u8], search: &mut Search) -> Option<u32> {
+        let mut end: Option<(f32, u32)> = None;
+        let order = std::mem::take(&mut search.order);
+        for &this in order.iter().rev() {
+            let Place { at, state, cost, .. } = search.places[this as usize];
+            let total = cost + self.finals[state as usize];
+            if at as usize == input.len() && total < end.map_or(f32::INFINITY, |(least, _)| least) {
+                end = Some((total, this));
+            }
+            let (epsilons, reads) = self.ways(state, input.get(at as usize).copied());
+            for arc in epsilons.chain(reads) {
+                let total = cost + self.arcs[arc as usize].weight;
+                let Some(to) = self.follow(at, arc, search) else {
+                    continue;
+                };
+                let to = &mut search.places[to as usize];
+                if total < to.cost {
+                    (to.cost, to.from, to.arc) = (total, this, arc);
+                }
+            }
+        }
+        end.map(|(_, place)| place)
     }
 
-    fn output(&self, at: u32, len: u8) -> &[u8] {
-        &self.pool[at as usize..at as usize + usize::from(len)]
+    /// The last place of the first path found going deep, last way first: where nothing costs anything.
+    fn first_found(&self, input: &[u8], search: &mut Search) -> Option<u32> {
+        let mut open = vec![0];
+        let mut end = None;
+        while let Some(this) = open.pop() {
+            let Place { at, state, .. } = search.places[this as usize];
+            if at as usize == input.len() && self.finals[state as usize].is_finite() {
+                end = end.or(Some(this));
+            }
+            let (epsilons, reads) = self.ways(state, input.get(at as usize).copied());
+            for arc in epsilons.chain(reads) {
+                let Some(to) = self.follow(at, arc, search) else {
+                    continue;
+                };
+                let place = &mut search.places[to as usize];
+                if place.cost.is_infinite() {
+                    (place.cost, place.from, place.arc) = (0.0, this, arc);
+                    open.push(to);
+                }
+            }
+        }
+        end
     }
-}
 
-/// Takes `arc` from `best` if that is cheaper than what `slot` holds. True when `slot` is new at this byte.
-fn improve(slot: &mut Best, stamp: u32, best: &Best, arc: &Arc) -> bool {
-    let cost = best.cost + arc.weight;
-    let new = slot.stamp != stamp;
-    if new || cost < slot.cost {
-        *slot = Best {
-            stamp,
-            cost,
-            history: best.history,
-            out_at: arc.out_at,
-            out_len: arc.out_len,
+    /// The place `arc` leads to from a place at `at`, if it is of use.
+    fn follow(&self, at: u32, arc: u32, search: &Search) -> Option<u32> {
+        let Arc { input, next, .. } = self.arcs[arc as usize];
+        let to = *search.index.get(&key(at + u32::from(input != 0), next))?;
+        search.places[to as usize].useful.then_some(to)
+    }
+
+    /// Looks at every place that can be reached.
+    fn explore(&self, input: &[u8]) -> Option<Search> {
+        let mut search = Search {
+            places: vec![],
+            index: Index::default(),
+            order: vec![],
+            flat: true,
         };
+        let mut open = Vec::new();
+        self.enter(0, self.start, input, &mut search, &mut open);
+        search.places[0].cost = 0.0;
+        while let Some(top) = open.last_mut() {
+            let this = top.place;
+            let Some(arc) = top.arcs.next().or_else(|| top.then.next()) else {
+                open.pop();
+                if search.places[this as usize].useful {
+                    search.order.push(this);
+                    if let Some(above) = open.last() {
+                        search.places[above.place as usize].useful = true;
+                        search.flat &= above.weight == 0.0;
+                    }
+                }
+                continue;
+            };
+            let Arc {
+                input: reads,
+                next,
+                weight,
+                ..
+            } = self.arcs[arc as usize];
+            top.weight = weight;
+            let at = search.places[this as usize].at + u32::from(reads != 0);
+            let known = self.enter(at, next, input, &mut search, &mut open);
+            if known.is_some_and(|known| search.places[known as usize].useful) {
+                search.places[this as usize].useful = true;
+                search.flat &= weight == 0.0;
+            }
+            if search.places.len() > PLACES {
+                return None;
+            }
+        }
+        Some(search)
     }
-    new
-}
 
-/// Drops the outputs that no live state leads back to.
-fn forget(history: &mut Vec<Said>, live: impl Iterator<Item = usize> + Clone, best: &mut [Best]) {
-    let mut kept = vec![false; history.len()];
-    for state in live.clone() {
-        if let Some(kept) = kept.get_mut(best[state].history as usize) {
-            *kept = true;
+    /// Opens a place, or names it if it is known already.
+    fn enter(
+        &self,
+        at: u32,
+        state: u32,
+        input: &[u8],
+        search: &mut Search,
+        open: &mut Vec<Open>,
+    ) -> Option<u32> {
+        let new = search.places.len() as u32;
+        let this = *search.index.entry(key(at, state)).or_insert(new);
+        if this != new {
+            return Some(this);
         }
+        let useful = at as usize == input.len() && self.finals[state as usize].is_finite();
+        search.places.push(Place {
+            at,
+            state,
+            cost: f32::INFINITY,
+            from: 0,
+            arc: 0,
+            useful,
+        });
+        let (arcs, then) = self.ways(state, input.get(at as usize).copied());
+        open.push(Open {
+            place: new,
+            arcs,
+            then,
+            weight: 0.0,
+        });
+        None
     }
-    // An output always comes after the one before it.
-    for i in (0..history.len()).rev() {
-        if kept[i]
-            && let Some(kept) = kept.get_mut(history[i].before as usize)
-        {
-            *kept = true;
-        }
+
+    /// The arcs of `state` to follow before `byte`: epsilons, and those that read it.
+    fn ways(&self, state: u32, byte: Option<u8>) -> (Range<u32>, Range<u32>) {
+        let state = state as usize;
+        let (from, to) = (self.first[state], self.first[state + 1]);
+        let arcs = &self.arcs[from as usize..to as usize];
+        let below = |byte: u8| from + arcs.partition_point(|arc| arc.input < byte) as u32;
+        let epsilons = from..below(1);
+        let reads = byte.map_or(to..to, |byte| below(byte)..byte.checked_add(1).map_or(to, below));
+        (epsilons, reads)
     }
-    let mut moved = vec![ROOT; history.len()];
-    let mut count = 0;
-    for i in 0..history.len() {
-        if kept[i] {
-            moved[i] = count;
-            count += 1;
-        }
-    }
-    let to = |at: u32| moved.get(at as usize).copied().unwrap_or(ROOT);
-    let mut i = 0;
-    history.retain_mut(|said| {
-        i += 1;
-        said.before = to(said.before);
-        kept[i - 1]
-    });
-    for state in live {
-        best[state].history = to(best[state].history);
+
+    fn output(&self, arc: u32) -> &[u8] {
+        let Arc { out_at, out_len, .. } = self.arcs[arc as usize];
+        &self.pool[out_at as usize..out_at as usize + usize::from(out_len)]
     }
 }
 
@@ -271,23 +331,27 @@ impl Raw {
         cursor.0.is_empty().then_some(raw)
     }
 
-    /// The only arc of a state that is nothing but a step on the way.
-    fn step(&self, state: usize) -> Option<RawArc> {
+    /// The only arc of a state that is nothing but a step to a state nothing else leads to.
+    fn step(&self, state: usize, ways_in: &[u32]) -> Option<RawArc> {
         match self.arcs[state][..] {
-            [arc] if arc.input == 0 && self.finals[state].is_infinite() => Some(arc),
+            [arc] if arc.input == 0 && self.finals[state].is_infinite() && ways_in[arc.next] == 1 => {
+                Some(arc)
+            }
             _ => None,
         }
     }
 
-    /// Runs of steps become one arc with several output bytes, and states nobody reaches are dropped: about a tenth
-    /// of the states remain. `None` when epsilons go in a circle.
-    fn fold(&self) -> Option<Fst> {
+    /// Runs of such steps become one arc with several output bytes, which changes nothing in the order of the search,
+    /// and states nobody reaches are dropped.
+    fn fold(&self) -> Fst {
+        let mut ways_in = vec![0; self.finals.len()];
+        self.arcs.iter().flatten().for_each(|arc| ways_in[arc.next] += 1);
+        ways_in[self.start] += 1;
         let mut fst = Fst {
             start: 0,
             first: vec![0],
             arcs: vec![],
             finals: vec![],
-            rank: vec![],
             pool: vec![],
         };
         let mut number = vec![u32::MAX; self.finals.len()];
@@ -300,7 +364,7 @@ impl Raw {
                 let out_at = fst.pool.len();
                 let (mut weight, mut next) = (arc.weight, arc.next);
                 fst.pool.extend((arc.output != 0).then_some(arc.output));
-                while let Some(step) = self.step(next) {
+                while let Some(step) = self.step(next, &ways_in) {
                     // One weight per arc: sums must be made in the order of the path.
                     if (weight != 0.0 && step.weight != 0.0) || fst.pool.len() - out_at >= 255 {
                         break;
@@ -325,35 +389,10 @@ impl Raw {
             fst.first.push(fst.arcs.len() as u32);
             fst.finals.push(self.finals[state]);
         }
-        fst.rank = ranks(&fst)?;
         fst.pool.shrink_to_fit();
         fst.arcs.shrink_to_fit();
-        Some(fst)
+        fst
     }
-}
-
-/// A topological order of the states over epsilon arcs.
-fn ranks(fst: &Fst) -> Option<Vec<u32>> {
-    let states = fst.finals.len();
-    let epsilons = |s: usize| fst.arcs_of(s as u32).iter().take_while(|arc| arc.input == 0);
-    let mut incoming = vec![0_u32; states];
-    for state in 0..states {
-        epsilons(state).for_each(|arc| incoming[arc.next as usize] += 1);
-    }
-    let mut ready: Vec<usize> = (0..states).filter(|&s| incoming[s] == 0).collect();
-    let mut rank = vec![0; states];
-    let mut count = 0;
-    while let Some(state) = ready.pop() {
-        rank[state] = count;
-        count += 1;
-        for arc in epsilons(state) {
-            incoming[arc.next as usize] -= 1;
-            if incoming[arc.next as usize] == 0 {
-                ready.push(arc.next as usize);
-            }
-        }
-    }
-    (count as usize == states).then_some(rank)
 }
 
 /// Little-endian reads that end in `None`.
