@@ -5,7 +5,8 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 
 PORT ?= 5000
-GRPC_PORT ?= 50001
+# Port of the gRPC service; empty: the program's default
+GRPC_PORT ?=
 # More arguments for the program, as in: make serve ARGS="--model my-bundle"
 ARGS ?=
 PYTHON ?= python3
@@ -34,7 +35,7 @@ setup-gpu: ## Fetches ONNX Runtime (CUDA 13) and, with CUDA=1, the CUDA librarie
 	@PYTHON=$(PYTHON) scripts/fetch-onnxruntime.sh --gpu $(if $(CUDA),--cuda-libraries)
 
 serve: setup ## Builds and starts the server (PORT, GRPC_PORT, ARGS)
-	$(CARGO) run --release --locked -- serve --port $(PORT) --grpc-port $(GRPC_PORT) $(ARGS)
+	$(CARGO) run --release --locked -- serve --port $(PORT) $(if $(GRPC_PORT),--grpc-port $(GRPC_PORT)) $(ARGS)
 
 # The exporter and the Python tests have an environment of their own.
 $(VENV_READY): onnx/pyproject.toml
