@@ -55,7 +55,7 @@ class _Exporter:
         half = options.precision == "fp16"
         # Compact weights for CPUs too: fp16 halves the files, the arithmetic stays f32.
         self.store = F32 if options.precision == "fp32" else F16
-        self.fast = Numbers(F16, F16) if half else Numbers(F32, self.store)
+        self.fast = Numbers(F16, F16) if half else Numbers(F32, self.store, options.precision == "int8")
 
     def run(self) -> None:
         flow = self._flow()
@@ -130,9 +130,7 @@ class _Exporter:
     def _llm(self) -> dict[str, Any]:
         config = self.yaml["llm"]
         state = torch_file.load_state(self.checkpoint.files["llm"])
-        int8 = self.options.precision == "int8"
-        numbers = Numbers() if int8 else self.fast
-        graph, facts = llm.build(self.checkpoint.qwen_config, state, numbers, int8, MAX_POSITIONS)
+        graph, facts = llm.build(self.checkpoint.qwen_config, state, self.fast, MAX_POSITIONS)
         entry = self._graph(graph)
         del graph, state
         gc.collect()

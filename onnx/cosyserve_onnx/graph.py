@@ -34,10 +34,14 @@ _NUMPY_TYPES = {F32: np.float32, F16: np.float16}
 
 @dataclass(frozen=True)
 class Numbers:
-    """How a graph holds and computes its numbers: `compute` is the activations' type, `store` the weights' type."""
+    """How a graph holds and computes its numbers.
+
+    `compute` is the activations' type, `store` the weights' type; `int8` makes matrix products 8-bit.
+    """
 
     compute: int = F32
     store: int = F32
+    int8: bool = False
 
 
 class Graph:

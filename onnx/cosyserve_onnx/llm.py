@@ -20,14 +20,14 @@ DEFAULTS = {"rope_theta": 10000.0, "rms_norm_eps": 1e-6, "num_attention_heads": 
 class _Model:
     """Builds the graph `llm`."""
 
-    def __init__(self, config: dict, weights: Weights, numbers: Numbers, int8: bool, max_positions: int):
+    def __init__(self, config: dict, weights: Weights, numbers: Numbers, max_positions: int):
         if config.get("hidden_act", "silu") != "silu":
             raise ExportError(f"language model activation {config['hidden_act']!r} is not supported")
         if config.get("rope_scaling"):
             raise ExportError("language model with rope_scaling is not supported")
         self.g = Graph("llm", numbers)
         self.w, self.layers_w = weights, weights.sub("llm.model.model")
-        self.int8 = int8
+        self.int8 = numbers.int8
         self.heads = int(config.get("num_attention_heads", DEFAULTS["num_attention_heads"]))
         self.kv_heads = int(config.get("num_key_value_heads", self.heads))
         self.eps = float(config.get("rms_norm_eps", DEFAULTS["rms_norm_eps"]))
@@ -140,10 +140,10 @@ class _Model:
 
 
 def build(
-    config: dict, state: dict[str, np.ndarray], numbers: Numbers, int8: bool, max_positions: int
+    config: dict, state: dict[str, np.ndarray], numbers: Numbers, max_positions: int
 ) -> tuple[Graph, dict[str, object]]:
     """The graph `llm` and the manifest's numbers that follow from its weights."""
-    model = _Model(config, Weights(state, "llm.pt"), numbers, int8, max_positions)
+    model = _Model(config, Weights(state, "llm.pt"), numbers, max_positions)
     graph = model.build()
     special = model.text_vocab + model.speech_vocab
     facts = {
