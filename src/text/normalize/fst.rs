@@ -11,11 +11,6 @@ use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::ops::Range;
 
-use crate::{Error, Result};
-
-/// Places one search may look at (about 100 bytes each).
-const PLACES: usize = 1 << 20;
-
 type Index = HashMap<u64, u32, BuildHasherDefault<Mix>>;
 
 /// A place's key: where in the input, which state.
@@ -43,24 +38,26 @@ impl Hasher for Mix {
 }
 
 #[derive(Clone, Copy)]
-struct Arc {
-    input: u8,
-    out_len: u8,
-    out_at: u32,
-    weight: f32,
-    next: u32,
+pub(super) struct Arc {
+    pub input: u8,
+    pub out_len: u8,
+    pub out_at: u32,
+    pub weight: f32,
+    pub next: u32,
 }
 
 /// A transducer over bytes with tropical weights.
 pub struct Fst {
-    start: u32,
+    pub(super) start: u32,
     /// Arcs of state `s`: `arcs[first[s]..first[s + 1]]`, by input; epsilons (0) come first.
-    first: Vec<u32>,
-    arcs: Vec<Arc>,
+    pub(super) first: Vec<u32>,
+    pub(super) arcs: Vec<Arc>,
     /// Infinite where the state is not final.
-    finals: Vec<f32>,
+    pub(super) finals: Vec<f32>,
+    /// The bytes a state can read next, epsilons aside, as bits; bit 0 says that the input may end there.
+    pub(super) next_bytes: Vec<[u64; 4]>,
     /// Outputs of the arcs.
-    pool: Vec<u8>,
+    pub(super) pool: Vec<u8>,
 }
 
 /// One place of the search: a state of the transducer at a byte of the input.
@@ -96,18 +93,16 @@ struct Search {
 }
 
 impl Fst {
-    /// Reads a `vector` transducer with `standard` arcs.
-    pub fn read(bytes: &[u8]) -> Result<Self> {
-        let raw =
-            Raw::read(bytes).ok_or_else(|| Error::Internal("a normalisation grammar is damaged".into()))?;
-        Ok(raw.fold())
-    }
-
-    /// The output of the cheapest path that reads all of `input`; `None` when there is none, or when more than
-    /// [`PLACES`] places would have to be looked at. Among equally cheap paths it takes the one OpenFst takes.
-    pub fn rewrite(&self, input: &[u8]) -> Option<Vec<u8>> {
+    /// The output of the cheapest path that reads all of `input`; `None` when there is none, or when more places
+    /// than `budget` would have to be looked at; what is looked at is taken off it. Among equally cheap paths it takes
+    /// the one OpenFst takes.
+    pub fn rewrite(&self, input: &[u8], budget: &mut usize) -> Option<Vec<u8>> {
         let input: Vec<u8> = input.iter().copied().filter(|&byte| byte != 0).collect();
-        let mut search = self.explore(&input)?;
+        let search = self.explore(&input, *budget);
+        *budget -= search
+            .as_ref()
+            .map_or(*budget, |search| search.places.len().min(*budget));
+        let mut search = search?;
         let end = if search.flat {
             self.first_found(&input, &mut search)
         } else {
@@ -178,12 +173,13 @@ impl Fst {
     /// The place `arc` leads to from a place at `at`, if it is of use.
     fn follow(&self, at: u32, arc: u32, search: &Search) -> Option<u32> {
         let Arc { input, next, .. } = self.arcs[arc as usize];
+        // (Places that cannot go on are not in the index.)
         let to = *search.index.get(&key(at + u32::from(input != 0), next))?;
         search.places[to as usize].useful.then_some(to)
     }
 
     /// Looks at every place that can be reached.
-    fn explore(&self, input: &[u8]) -> Option<Search> {
+    fn explore(&self, input: &[u8], budget: usize) -> Option<Search> {
         let mut search = Search {
             places: vec![],
             index: Index::default(),
@@ -219,7 +215,7 @@ impl Fst {
                 search.places[this as usize].useful = true;
                 search.flat &= weight == 0.0;
             }
-            if search.places.len() > PLACES {
+            if search.places.len() > budget {
                 return None;
             }
         }
@@ -259,6 +255,12 @@ impl Fst {
         None
     }
 
+    /// Whether `state` can read `byte`, or end where there is none.
+    fn can_go_on(&self, state: u32, byte: Option<u8>) -> bool {
+        let byte = byte.unwrap_or(0);
+        self.next_bytes[state as usize][usize::from(byte / 64)] >> (byte % 64) & 1 == 1
+    }
+
     /// The arcs of `state` to follow before `byte`: epsilons, and those that read it.
     fn ways(&self, state: u32, byte: Option<u8>) -> (Range<u32>, Range<u32>) {
         let state = state as usize;
@@ -273,154 +275,5 @@ impl Fst {
     fn output(&self, arc: u32) -> &[u8] {
         let Arc { out_at, out_len, .. } = self.arcs[arc as usize];
         &self.pool[out_at as usize..out_at as usize + usize::from(out_len)]
-    }
-}
-
-/// The file as it is: one output label per arc.
-struct Raw {
-    start: usize,
-    finals: Vec<f32>,
-    arcs: Vec<Vec<RawArc>>,
-}
-
-#[derive(Clone, Copy)]
-struct RawArc {
-    input: u8,
-    output: u8,
-    weight: f32,
-    next: usize,
-}
-
-impl Raw {
-    fn read(bytes: &[u8]) -> Option<Self> {
-        let mut cursor = Cursor(bytes);
-        if cursor.i32()? != 2_125_659_606 || cursor.string()? != b"vector" || cursor.string()? != b"standard"
-        {
-            return None;
-        }
-        let (_version, flags, _properties) = (cursor.i32()?, cursor.i32()?, cursor.i64()?);
-        let (start, states, _arcs) = (cursor.i64()?, cursor.i64()?, cursor.i64()?);
-        // Flags announce symbol tables, which these files do not have.
-        if flags != 0 || states < 1 || start < 0 || start >= states || states as usize > bytes.len() {
-            return None;
-        }
-        let states = states as usize;
-        let mut raw = Self {
-            start: start as usize,
-            finals: Vec::new(),
-            arcs: Vec::new(),
-        };
-        for _ in 0..states {
-            raw.finals.push(cursor.f32()?);
-            let count = usize::try_from(cursor.i64()?).ok()?;
-            let mut arcs = Vec::with_capacity(count.min(1024));
-            for _ in 0..count {
-                let arc = RawArc {
-                    input: u8::try_from(cursor.i32()?).ok()?,
-                    output: u8::try_from(cursor.i32()?).ok()?,
-                    weight: cursor.f32()?,
-                    next: usize::try_from(cursor.i32()?)
-                        .ok()
-                        .filter(|&next| next < states)?,
-                };
-                arcs.push(arc);
-            }
-            arcs.sort_by_key(|arc| arc.input);
-            raw.arcs.push(arcs);
-        }
-        cursor.0.is_empty().then_some(raw)
-    }
-
-    /// The only arc of a state that is nothing but a step to a state nothing else leads to.
-    fn step(&self, state: usize, ways_in: &[u32]) -> Option<RawArc> {
-        match self.arcs[state][..] {
-            [arc] if arc.input == 0 && self.finals[state].is_infinite() && ways_in[arc.next] == 1 => {
-                Some(arc)
-            }
-            _ => None,
-        }
-    }
-
-    /// Runs of such steps become one arc with several output bytes, which changes nothing in the order of the search,
-    /// and states nobody reaches are dropped.
-    fn fold(&self) -> Fst {
-        let mut ways_in = vec![0; self.finals.len()];
-        self.arcs.iter().flatten().for_each(|arc| ways_in[arc.next] += 1);
-        ways_in[self.start] += 1;
-        let mut fst = Fst {
-            start: 0,
-            first: vec![0],
-            arcs: vec![],
-            finals: vec![],
-            pool: vec![],
-        };
-        let mut number = vec![u32::MAX; self.finals.len()];
-        let mut order = vec![self.start];
-        number[self.start] = 0;
-        let mut at = 0;
-        while let Some(&state) = order.get(at) {
-            at += 1;
-            for arc in &self.arcs[state] {
-                let out_at = fst.pool.len();
-                let (mut weight, mut next) = (arc.weight, arc.next);
-                fst.pool.extend((arc.output != 0).then_some(arc.output));
-                while let Some(step) = self.step(next, &ways_in) {
-                    // One weight per arc: sums must be made in the order of the path.
-                    if (weight != 0.0 && step.weight != 0.0) || fst.pool.len() - out_at >= 255 {
-                        break;
-                    }
-                    weight += step.weight;
-                    next = step.next;
-                    fst.pool.extend((step.output != 0).then_some(step.output));
-                }
-                if number[next] == u32::MAX {
-                    number[next] = order.len() as u32;
-                    order.push(next);
-                }
-                let out_len = (fst.pool.len() - out_at) as u8;
-                fst.arcs.push(Arc {
-                    input: arc.input,
-                    out_len,
-                    out_at: out_at as u32,
-                    weight,
-                    next: number[next],
-                });
-            }
-            fst.first.push(fst.arcs.len() as u32);
-            fst.finals.push(self.finals[state]);
-        }
-        fst.pool.shrink_to_fit();
-        fst.arcs.shrink_to_fit();
-        fst
-    }
-}
-
-/// Little-endian reads that end in `None`.
-struct Cursor<'a>(&'a [u8]);
-
-impl<'a> Cursor<'a> {
-    fn take<const N: usize>(&mut self) -> Option<[u8; N]> {
-        let (head, rest) = self.0.split_first_chunk::<N>()?;
-        self.0 = rest;
-        Some(*head)
-    }
-
-    fn i32(&mut self) -> Option<i32> {
-        self.take().map(i32::from_le_bytes)
-    }
-
-    fn i64(&mut self) -> Option<i64> {
-        self.take().map(i64::from_le_bytes)
-    }
-
-    fn f32(&mut self) -> Option<f32> {
-        self.take().map(f32::from_le_bytes)
-    }
-
-    fn string(&mut self) -> Option<&'a [u8]> {
-        let len = usize::try_from(self.i32()?).ok()?;
-        let (head, rest) = self.0.split_at_checked(len)?;
-        self.0 = rest;
-        Some(head)
     }
 }

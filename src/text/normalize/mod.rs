@@ -4,13 +4,16 @@
 //! the grammar acts only on text with a decimal digit.
 //!
 //! Departures: text the grammar has no reading for (upstream crashes) is tried again with its white space made plain,
-//! and else left as it is; what `cleanup` and `numbers` name.
+//! and else left as it is; text of more than
+//! [`WHOLE`] bytes is read in parts that end with a sentence; what is left after [`BUDGET`] stays as it is (English
+//! digits are then read plainly); what `cleanup` and `numbers` name.
 
 pub mod cleanup;
 pub mod digits;
 pub mod fst;
 pub mod grammar;
 pub mod numbers;
+pub mod openfst;
 
 use grammar::Grammar;
 
@@ -52,6 +55,12 @@ pub fn normalize(text: &str, language: Language) -> String {
     }
 }
 
+/// Text up to this many bytes is read as a whole.
+const WHOLE: usize = 1_000;
+/// Places the search may look at in one text (about half a second), and in one part of it (some 50 MB).
+const BUDGET: usize = 1 << 21;
+const BUDGET_PART: usize = 1 << 19;
+
 /// The grammar alone.
 pub fn read_numbers(text: &str, language: Language) -> String {
     if !digits::has_plain(text) {
@@ -60,8 +69,50 @@ pub fn read_numbers(text: &str, language: Language) -> String {
     let Ok(grammar) = Grammar::of(language) else {
         return text.to_owned();
     };
-    grammar
-        .read_aloud(text)
-        .or_else(|| grammar.read_aloud(&text.split_whitespace().collect::<Vec<_>>().join(" ")))
-        .unwrap_or_else(|| text.to_owned())
+    let mut budget = BUDGET;
+    let mut read = |part: &str| {
+        let mut left = budget.min(BUDGET_PART);
+        let before = left;
+        let plain = || part.split_whitespace().collect::<Vec<_>>().join(" ");
+        let spoken = grammar
+            .read_aloud(part, &mut left)
+            .or_else(|| grammar.read_aloud(&plain(), &mut left));
+        budget -= before - left;
+        spoken
+    };
+    let mut out = String::new();
+    let mut rest = text;
+    while !rest.is_empty() {
+        let (part, after) = rest.split_at(part_end(rest));
+        match read(part) {
+            Some(spoken) => out.push_str(&spoken),
+            None => out.push_str(part),
+        }
+        rest = after;
+    }
+    out
+}
+
+/// Where the first part of `text` ends: in the last half of [`WHOLE`], after a sentence mark, else after white space,
+/// else anywhere.
+fn part_end(text: &str) -> usize {
+    if text.len() <= WHOLE {
+        return text.len();
+    }
+    let head = &text[..text.floor_char_boundary(WHOLE)];
+    let last = |wanted: &dyn Fn(char, Option<char>) -> bool| {
+        let mut next = text[head.len()..].chars().next();
+        head.char_indices()
+            .rev()
+            .take_while(|&(at, _)| at > WHOLE / 2)
+            .find_map(|(at, c)| {
+                let found = wanted(c, next);
+                next = Some(c);
+                found.then_some(at + c.len_utf8())
+            })
+    };
+    last(&|c, _| "\n。！？；".contains(c))
+        .or_else(|| last(&|c, next| ".!?;".contains(c) && next.is_some_and(char::is_whitespace)))
+        .or_else(|| last(&|c, _| c.is_whitespace() || "，、".contains(c)))
+        .unwrap_or(head.len())
 }
