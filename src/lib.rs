@@ -3,6 +3,7 @@
 //! The modules are floors; each imports only from those listed above it here (see ARCHITECTURE.md).
 pub mod error;
 pub mod limits;
+pub mod telemetry;
 
 pub mod dsp;
 pub mod text;
@@ -17,7 +18,8 @@ pub mod voice;
 pub mod engine;
 
 pub mod api;
+pub mod server;
+
 pub mod cli;
-pub mod telemetry;
 
 pub use error::{Error, Result};

@@ -60,6 +60,8 @@ pub const VERIFY_BYTES: u64 = 256 << 20;
 pub const BODY_IDLE: Duration = Duration::from_secs(30);
 /// Time a client may take to send a request's headers.
 pub const HEADER_READ: Duration = Duration::from_secs(30);
+/// Longest silence of a client that is not taking the answer it asked for.
+pub const WRITE_IDLE: Duration = Duration::from_secs(120);
 /// Open connections; one more waits in the operating system's backlog.
 pub const CONNECTIONS: usize = 1024;
 /// Recordings being decoded at once, whatever the number of requests: bounds memory and blocking threads.

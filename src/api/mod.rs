@@ -87,4 +87,4 @@ impl ApiState {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

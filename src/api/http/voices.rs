@@ -6,17 +6,11 @@ use axum::{
 };
 
 use super::body;
-use crate::{
-    api::{
-        ApiState,
-        error::{ApiError, ErrorBody},
-        prompt::{self, Recording},
-        wire::{
-            CloneForm, CloneRequest, Cloned, SpeakerEntry, Speakers, check_text, check_voice_id,
-            check_voice_name,
-        },
-    },
-    limits,
+use crate::api::{
+    ApiState,
+    error::{ApiError, ErrorBody},
+    prompt::{self, Recording},
+    wire::{CloneForm, CloneRequest, Cloned, SpeakerEntry, Speakers, check_new_voice},
 };
 
 /// The multipart field of the recording.
@@ -54,12 +48,15 @@ pub async fn clone(State(state): State<ApiState>, request: Request) -> Result<Js
         spk_id,
         spk_name,
     } = form.parse()?;
-    check_text("prompt_text", &prompt_text, limits::PROMPT_TEXT_CHARS)?;
-    check_voice_id("spk_id", &spk_id)?;
     let name = spk_name
         .filter(|name| !name.trim().is_empty())
         .unwrap_or_else(|| spk_id.clone());
-    check_voice_name("spk_name", &name)?;
+    check_new_voice(
+        ["spk_id", "spk_name", "prompt_text"],
+        &spk_id,
+        &name,
+        &prompt_text,
+    )?;
     let file = form.require(PROMPT_AUDIO)?;
     let prompt = prompt::decode(&state, PROMPT_AUDIO, Recording::File(file.bytes)).await?;
     let voice = state

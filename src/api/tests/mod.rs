@@ -1,6 +1,6 @@
 //! The routes over a speaker that needs no model.
 mod cors;
-mod fake;
+pub(crate) mod fake;
 mod forms;
 mod service;
 mod speech;
