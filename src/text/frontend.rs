@@ -29,6 +29,12 @@ impl TextFrontend {
 
     /// What is to be spoken of `tts_text`, in segments; never empty.
     pub fn segments(&self, tts_text: &str) -> Result<Vec<String>> {
+        self.segments_in(tts_text, Language::English)
+    }
+
+    /// Like [`segments`](Self::segments), but text without any letter ("10:30") is read in `otherwise`, say the
+    /// language of the prompt; the reference reads it in English.
+    pub fn segments_in(&self, tts_text: &str, otherwise: Language) -> Result<Vec<String>> {
         bounded("tts_text", tts_text, TTS_TEXT_CHARS)?;
         if !split::is_speakable(tts_text) {
             return Err(nothing_to_speak());
@@ -37,7 +43,11 @@ impl TextFrontend {
             vec![tts_text.to_owned()]
         } else {
             let text = tts_text.trim();
-            let language = Language::of(text);
+            let language = if text.chars().any(char::is_alphabetic) {
+                Language::of(text)
+            } else {
+                otherwise
+            };
             let text = normalize::normalize(text, language);
             let count = |s: &str| self.tokenizer.count(s);
             let segments = split::split(&text, language, SplitRule::default(), count)?;
@@ -172,6 +182,20 @@ mod tests {
         assert_eq!(frontend.normalize(" <|en|> 3 "), " <|en|> 3 ");
         let long = format!("<|en|>{}", "a b ".repeat(2000));
         assert!(matches!(frontend.segments(&long), Err(Error::TooLarge(_))));
+    }
+
+    #[test]
+    fn bare_numbers_can_follow_the_prompt() {
+        let frontend = frontend();
+        assert_eq!(frontend.segments("10:30").unwrap(), ["ten thirty ."]);
+        assert_eq!(
+            frontend.segments_in("10:30", Language::Chinese).unwrap(),
+            ["十点三十分。"]
+        );
+        assert_eq!(
+            frontend.segments_in("at 10:30", Language::Chinese).unwrap(),
+            ["at ten thirty ."]
+        );
     }
 
     #[test]
