@@ -4,7 +4,7 @@
 //! the grammar acts only on text with a decimal digit.
 //!
 //! Departures: text the grammar has no reading for (upstream crashes) is tried again with its white space made plain,
-//! and else left as it is; long texts are read in parts (see [`PART_EN`]); what is left when [`BUDGET`] is spent stays
+//! and else left as it is; long texts are read in parts (see `PART_EN`); what is left when `BUDGET` is spent stays
 //! as it is, English digits then being read plainly; and what `cleanup` and `numbers` name.
 
 pub mod cleanup;
