@@ -86,6 +86,7 @@ impl Raw {
             arcs: vec![],
             finals: vec![],
             next_bytes: vec![],
+            single: vec![],
             pool: vec![],
         };
         let mut number = vec![u32::MAX; self.finals.len()];
@@ -126,6 +127,10 @@ impl Raw {
         fst.pool.shrink_to_fit();
         fst.arcs.shrink_to_fit();
         fst.next_bytes = next_bytes(&fst);
+        let mut ways_in = vec![0; fst.finals.len()];
+        fst.arcs.iter().for_each(|arc| ways_in[arc.next as usize] += 1);
+        ways_in[0] += 1;
+        fst.single = ways_in.iter().map(|&ways| ways == 1).collect();
         fst
     }
 }
