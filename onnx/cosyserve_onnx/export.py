@@ -179,6 +179,8 @@ class _Exporter:
     def _vocoder(self) -> dict[str, Any]:
         config = self.yaml["hift"]
         state = torch_file.load_state(self.checkpoint.files["hift"])
+        # A checkpoint saved during adversarial training carries the vocoder below `generator`.
+        state = {k.removeprefix("generator."): v for k, v in state.items()}
         # f0 decides the phase of a long sum, so its weights are never rounded.
         return {
             "f0": self._graph(hift.build_f0(config, state, F32)),

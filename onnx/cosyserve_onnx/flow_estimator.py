@@ -3,8 +3,8 @@
 Source: CosyVoice `flow/decoder.py` (CausalConditionalDecoder) and Matcha-TTS `models/components` (residual block,
 BasicTransformerBlock, time embedding). Frames are 20 ms mel frames; channels come from the yaml and the weights.
 
-In an int8 graph the feed-forward layers, the attention's output layers and the middle blocks' convolutions are 8-bit
-(most of the arithmetic); the first and last stages are not: they alone made three quarters of the mel's error.
+In an int8 graph the transformers' linear layers and the middle blocks' convolutions are quantised (most of the
+arithmetic); the first and last stages are not: they alone made three quarters of the mel's error.
 """
 
 from __future__ import annotations
@@ -150,8 +150,11 @@ class _Estimator:
         return "", g("Add", update, total)
 
     def _attention(self, x: str, w: Weights) -> str:
-        """All heads in one node, projections included: [B, F, width] -> [B, F, heads * head_dim]."""
+        """[B, F, width] -> [B, F, heads * head_dim]; in one node, projections included, unless those are 8-bit."""
         g = self.g
+        if g.numbers.int8:
+            q, k, v = (matmul(g, x, w[f"to_{n}.weight"], f"{w.prefix}{n}", rough=True) for n in "qkv")
+            return g("MultiHeadAttention", q, k, v, "", "", self.bias, domain=MS, num_heads=self.heads)
         weight = np.concatenate([w["to_q.weight"], w["to_k.weight"], w["to_v.weight"]])
         inner = weight.shape[0] // 3
         return g(

@@ -118,34 +118,38 @@ class Graph:
         """Writes the graph; returns the file name of its external weights, if it has any."""
         total = sum(a.nbytes for a, _ in self._initializers.values())
         data = f"{path.name}.data" if total > EXTERNAL_BYTES else None
-        protos = self._external(path.with_name(data), data) if data else self._inline()
-        graph = helper.make_graph(self._nodes, self.name, self._inputs, self._outputs, protos)
+        graph = helper.make_graph(self._nodes, self.name, self._inputs, self._outputs)
         opsets = [helper.make_opsetid("", OPSET), helper.make_opsetid(MS, 1)]
         model = helper.make_model(graph, opset_imports=opsets, ir_version=9)
         model.producer_name, model.producer_version = "cosyserve_onnx", __version__
+        # Weights go straight into the model: the helpers would copy them at every step.
+        if data:
+            self._external(model.graph, path.with_name(data))
+        else:
+            for name, (array, dtype) in self._initializers.items():
+                _tensor(model.graph, name, array, dtype).raw_data = np.ascontiguousarray(array).tobytes()
         path.write_bytes(model.SerializeToString())
         return data
 
-    def _inline(self) -> list[TensorProto]:
-        return [
-            TensorProto(name=name, data_type=dtype, dims=array.shape, raw_data=np.ascontiguousarray(array).tobytes())
-            for name, (array, dtype) in self._initializers.items()
-        ]
-
-    def _external(self, path: Path, location: str) -> list[TensorProto]:
+    def _external(self, graph: onnx.GraphProto, path: Path) -> None:
         """Streams every weight over a kilobyte into `path`, one at a time."""
-        protos = []
         with open(path, "wb") as file:
             for name, (array, dtype) in self._initializers.items():
-                proto = TensorProto(name=name, data_type=dtype, dims=array.shape)
+                proto = _tensor(graph, name, array, dtype)
                 data = np.ascontiguousarray(array)
                 if array.nbytes < 1024:
                     proto.raw_data = data.tobytes()
-                else:
-                    file.seek(-(-file.tell() // ALIGNMENT) * ALIGNMENT)
-                    proto.data_location = TensorProto.EXTERNAL
-                    for key, value in (("location", location), ("offset", file.tell()), ("length", data.nbytes)):
-                        proto.external_data.add(key=key, value=str(value))
-                    data.tofile(file)
-                protos.append(proto)
-        return protos
+                    continue
+                file.seek(-(-file.tell() // ALIGNMENT) * ALIGNMENT)
+                proto.data_location = TensorProto.EXTERNAL
+                for key, value in (("location", path.name), ("offset", file.tell()), ("length", data.nbytes)):
+                    proto.external_data.add(key=key, value=str(value))
+                data.tofile(file)
+
+
+def _tensor(graph: onnx.GraphProto, name: str, array: np.ndarray, dtype: int) -> TensorProto:
+    """A new initializer of `graph`, without data."""
+    proto = graph.initializer.add()
+    proto.name, proto.data_type = name, dtype
+    proto.dims.extend(array.shape)
+    return proto

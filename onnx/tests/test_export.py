@@ -14,7 +14,7 @@ import torch_writer as writer
 from safetensors import safe_open
 from tokenizers import Tokenizer
 
-from cosyserve_onnx import graph, text_tokenizer, voices
+from cosyserve_onnx import graph, text_tokenizer, torch_file, voices
 from cosyserve_onnx.__main__ import main
 from cosyserve_onnx.errors import ExportError
 from cosyserve_onnx.export import Options, export
@@ -145,6 +145,22 @@ def test_failures_leave_nothing(checkpoint: Path, tmp_path: Path, capsys: pytest
     assert main(["export", str(broken), str(out / "bundle")]) == 1
     assert "hift.pt: the weight" in capsys.readouterr().err
     assert list(out.iterdir()) == []
+
+
+def test_older_weight_norm_keys_and_generator_prefix(
+    checkpoint: Path, bundles: dict[str, Path], tmp_path: Path
+) -> None:
+    """weight_g/weight_v below `generator.` give the very same vocoder."""
+    state = {}
+    for key, value in torch_file.load_state(checkpoint / "hift.pt").items():
+        key = key.replace("parametrizations.weight.original0", "weight_g")
+        key = key.replace("parametrizations.weight.original1", "weight_v")
+        state[f"generator.{key}"] = writer.tensor(np.array(value))
+    older = _copy(checkpoint, tmp_path / "older", without="hift.pt")
+    writer.save(state, older / "hift.pt")
+    export(older, tmp_path / "bundle", Options(noise_seconds=1))
+    for name in ("hift_f0.onnx", "hift_decoder.onnx"):
+        assert (tmp_path / "bundle" / name).read_bytes() == (bundles["fp32"] / name).read_bytes()
 
 
 def test_missing_files_are_named(checkpoint: Path, tmp_path: Path) -> None:

@@ -7,9 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cosyserve_onnx import drive, noise
-from cosyserve_onnx.check import NOISE_TOLERANCE, Checker
+from cosyserve_onnx import drive, hift, hyper_yaml, noise, torch_file
+from cosyserve_onnx.check import NOISE_TOLERANCE, Checker, snr
 from cosyserve_onnx.errors import ExportError
+from cosyserve_onnx.graph import F32
 
 
 def test_noise_is_torch_randn(goldens: Path) -> None:
@@ -66,6 +67,17 @@ def test_flow_rows_are_independent(bundles: dict[str, Path]) -> None:
         alone = flow.encode(tokens[row : row + 1], embedding[row : row + 1], final=False, streaming=True)
         for ours, theirs in zip(both, alone, strict=True):
             np.testing.assert_allclose(ours[row], theirs[0], atol=1e-5)
+
+
+def test_snake_without_folding(checkpoint: Path, goldens: Path, tmp_path: Path, monkeypatch) -> None:
+    """Where an alpha is too small to divide weights by, the activation is written out."""
+    monkeypatch.setattr(hift, "SMALLEST_FOLDED_ALPHA", 1e9)
+    config = hyper_yaml.load(checkpoint / "cosyvoice2.yaml")["hift"]
+    hift.build_decoder(config, torch_file.load_state(checkpoint / "hift.pt"), F32).save(tmp_path / "hift.onnx")
+    golden = np.load(goldens / "tiny/hift_2.npz")
+    feed = {"mel": golden["full/mel"][None], "source": golden["full/source"][None]}
+    audio = drive.session(tmp_path / "hift.onnx").run(["audio"], feed)[0][0]
+    assert snr("hift_decoder", "full", audio, golden["full/audio"], 80).passed
 
 
 def test_goldens_of_another_model_are_refused(bundles: dict[str, Path], goldens: Path, monkeypatch) -> None:
