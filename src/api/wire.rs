@@ -229,33 +229,11 @@ pub fn check_text(field: &str, text: &str, limit: usize) -> Result<(), ApiError>
     Ok(())
 }
 
-/// Checks what a new voice is made with, naming the fields as the caller knows them: id, name, transcript.
+/// Checks the name of a new voice: 1 to 64 characters, no control characters. (Its id is the voice store's matter.)
 ///
 /// # Errors
 /// 400 naming the field.
-pub fn check_new_voice(fields: [&str; 3], id: &str, name: &str, prompt_text: &str) -> Result<(), ApiError> {
-    check_text(fields[2], prompt_text, limits::PROMPT_TEXT_CHARS)?;
-    check_voice_id(fields[0], id)?;
-    check_voice_name(fields[1], name)
-}
-
-/// Checks the id of a new voice: 1 to 64 characters, no path separators, no control characters.
-///
-/// # Errors
-/// 400 naming the field.
-fn check_voice_id(field: &str, id: &str) -> Result<(), ApiError> {
-    check_voice_name(field, id)?;
-    if id.contains(['/', '\\']) || id == "." || id == ".." {
-        return Err(ApiError::field(field, "must not hold path separators"));
-    }
-    Ok(())
-}
-
-/// Checks the name of a new voice: 1 to 64 characters, no control characters.
-///
-/// # Errors
-/// 400 naming the field.
-fn check_voice_name(field: &str, name: &str) -> Result<(), ApiError> {
+pub fn check_voice_name(field: &str, name: &str) -> Result<(), ApiError> {
     check_text(field, name, limits::VOICE_ID_CHARS)?;
     if name.chars().any(char::is_control) {
         return Err(ApiError::field(field, "must not hold control characters"));

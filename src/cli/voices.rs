@@ -64,8 +64,7 @@ pub async fn run(args: VoicesArgs) -> Result<()> {
             name,
         } => {
             let name = name.unwrap_or_else(|| id.clone());
-            wire::check_new_voice(["id", "--name", "--text"], &id, &name, &prompt_text)
-                .map_err(|error| Error::Invalid(error.detail().into()))?;
+            wire::check_voice_name("--name", &name).map_err(|error| Error::Invalid(error.detail().into()))?;
             let prompt = recording(&audio, "--audio")?;
             let voice = args
                 .model

@@ -10,8 +10,9 @@ use crate::api::{
     ApiState,
     error::{ApiError, ErrorBody},
     prompt::{self, Recording},
-    wire::{CloneForm, CloneRequest, Cloned, SpeakerEntry, Speakers, check_new_voice},
+    wire::{CloneForm, CloneRequest, Cloned, SpeakerEntry, Speakers, check_text, check_voice_name},
 };
+use crate::limits;
 
 /// The multipart field of the recording.
 const PROMPT_AUDIO: &str = "prompt_audio";
@@ -51,19 +52,15 @@ pub async fn clone(State(state): State<ApiState>, request: Request) -> Result<Js
     let name = spk_name
         .filter(|name| !name.trim().is_empty())
         .unwrap_or_else(|| spk_id.clone());
-    check_new_voice(
-        ["spk_id", "spk_name", "prompt_text"],
-        &spk_id,
-        &name,
-        &prompt_text,
-    )?;
+    check_text("spk_id", &spk_id, limits::VOICE_ID_CHARS)?;
+    check_voice_name("spk_name", &name)?;
+    check_text("prompt_text", &prompt_text, limits::PROMPT_TEXT_CHARS)?;
     let file = form.require(PROMPT_AUDIO)?;
     let prompt = prompt::decode(&state, PROMPT_AUDIO, Recording::File(file.bytes)).await?;
     let voice = state
         .speaker()
         .add_voice(spk_id, name, prompt_text, prompt)
         .await?;
-    tracing::info!(voice = voice.id, "voice saved");
     let message = format!("voice {} saved", voice.id);
     Ok(Json(Cloned {
         status: "success",

@@ -167,14 +167,8 @@ async fn a_clone_is_listed_and_speaks() {
         200
     );
     assert_eq!(fake.saved.lock()[0].1, "你好");
-    for (id, detail) in [
-        ("中文女", "spk_id: "),
-        ("../x", "spk_id: "),
-        ("a\u{7}b", "spk_id: "),
-        ("..", "spk_id: "),
-    ] {
-        send(&app, clone(id, None)).await.refused(400, detail);
-    }
+    send(&app, clone("中文女", None)).await.refused(400, "spk_id: ");
+    send(&app, clone(" ", None)).await.refused(400, "spk_id: ");
     send(&app, clone("c", Some("a\nb")))
         .await
         .refused(400, "spk_name: ");

@@ -1,0 +1,263 @@
+//! The command line as a user meets it.
+//!
+//! `COSYSERVE_TEST_MODEL` names another bundle than `onnx/bundled`.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test stops where something is wrong"
+)]
+
+use std::{
+    io::Write,
+    path::{Path, PathBuf},
+    process::{Command, Output, Stdio},
+};
+
+use cosyserve::audio::decode::decode;
+
+fn bundle() -> PathBuf {
+    let bundled = Path::new(env!("CARGO_MANIFEST_DIR")).join("onnx/bundled");
+    std::env::var_os("COSYSERVE_TEST_MODEL").map_or(bundled, PathBuf::from)
+}
+
+fn command(data: &Path, args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_cosyserve"));
+    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("COSYSERVE_")) {
+        command.env_remove(name);
+    }
+    command
+        .args(args)
+        .env("COSYSERVE_MODEL", bundle())
+        .env("COSYSERVE_DATA_DIR", data)
+        .stdin(Stdio::null());
+    command
+}
+
+#[track_caller]
+fn run(data: &Path, args: &[&str]) -> Output {
+    let output = command(data, args).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{args:?}: {said}");
+    assert!(!said.contains('\u{1b}'), "colours where nobody sees them: {said}");
+    output
+}
+
+#[track_caller]
+fn fails(data: &Path, args: &[&str], code: i32, says: &str) {
+    let output = command(data, args).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(code), "{args:?}: {said}");
+    assert!(said.contains(says), "{args:?}: {said}");
+    assert!(
+        code != 1 || said.trim_end().lines().count() == 1,
+        "more than a line: {said}"
+    );
+}
+
+#[test]
+fn say_writes_every_format() {
+    let data = tempfile::tempdir().unwrap();
+    let path = |name: &str| data.path().join(name).to_str().unwrap().to_owned();
+    let mut samples = Vec::new();
+    for name in ["a.wav", "b.wav", "c.mp3"] {
+        run(
+            data.path(),
+            &["say", "你好，很高兴认识你。", "-o", &path(name), "--seed", "3"],
+        );
+        let audio = decode(std::fs::read(path(name)).unwrap(), name).unwrap();
+        assert!(
+            (0.4..20.0).contains(&audio.seconds()),
+            "{name}: {} s",
+            audio.seconds()
+        );
+        samples.push(audio.samples);
+    }
+    assert!(samples[0] == samples[1], "the same seed said something else");
+    assert_eq!(samples[0].len(), samples[2].len());
+}
+
+#[test]
+fn say_reads_and_writes_pipes() {
+    let data = tempfile::tempdir().unwrap();
+    let args = [
+        "say", "-", "-o", "-", "--format", "pcm", "--stream", "--seed", "3",
+    ];
+    let mut command = command(data.path(), &args);
+    let mut child = command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    child
+        .stdin
+        .take()
+        .unwrap()
+        .write_all("你好，很高兴认识你。".as_bytes())
+        .unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    assert!(output.stdout.len() > 20_000 && output.stdout.len().is_multiple_of(2));
+}
+
+#[test]
+fn voices_are_added_used_and_removed() {
+    let data = tempfile::tempdir().unwrap();
+    let wav = data.path().join("a.wav").to_str().unwrap().to_owned();
+    let out = data.path().join("b.wav").to_str().unwrap().to_owned();
+    run(
+        data.path(),
+        &[
+            "say",
+            "今天天气很好，我们一起出去走走吧。",
+            "-o",
+            &wav,
+            "--seed",
+            "3",
+        ],
+    );
+    run(
+        data.path(),
+        &[
+            "voices",
+            "add",
+            "anna",
+            "--audio",
+            &wav,
+            "--text",
+            "今天天气很好。",
+            "--name",
+            "Anna",
+        ],
+    );
+    let list = String::from_utf8(run(data.path(), &["voices", "list"]).stdout).unwrap();
+    assert!(list.lines().any(|line| line == "anna\tAnna\tsaved"), "{list}");
+    assert!(list.lines().next().unwrap().ends_with("\tbuilt-in"), "{list}");
+    run(data.path(), &["say", "你好。", "-o", &out, "--voice", "anna"]);
+    run(
+        data.path(),
+        &[
+            "say",
+            "你好。",
+            "-o",
+            &out,
+            "--prompt",
+            &wav,
+            "--prompt-text",
+            "今天天气很好。",
+        ],
+    );
+    run(data.path(), &["say", "你好。", "-o", &out, "--prompt", &wav]);
+    run(data.path(), &["voices", "remove", "anna"]);
+    fails(data.path(), &["voices", "remove", "anna"], 1, "anna");
+    fails(
+        data.path(),
+        &["say", "你好。", "-o", &out, "--voice", "anna"],
+        1,
+        "anna",
+    );
+}
+
+#[test]
+fn bench_reports_json() {
+    let data = tempfile::tempdir().unwrap();
+    let args = [
+        "bench",
+        "--requests",
+        "2",
+        "--concurrency",
+        "2",
+        "--text",
+        "你好。",
+        "--json",
+    ];
+    let report: serde_json::Value = serde_json::from_slice(&run(data.path(), &args).stdout).unwrap();
+    assert_eq!(report["requests"], 2);
+    for field in ["load_s", "wall_s", "audio_s", "audio_s_per_s", "resident_mib"] {
+        assert!(report[field].as_f64().unwrap() > 0.0, "{field}: {report}");
+    }
+    assert!(
+        report["first_audio_ms"]["p50"].as_f64().unwrap() > 0.0,
+        "{report}"
+    );
+    assert!(report["rtf"]["p99"].as_f64().unwrap() > 0.0, "{report}");
+}
+
+#[test]
+fn wrong_usage_is_2_and_failure_is_1_with_one_line() {
+    let data = tempfile::tempdir().unwrap();
+    fails(data.path(), &[], 2, "Usage");
+    fails(data.path(), &["sing"], 2, "sing");
+    fails(
+        data.path(),
+        &["say", "hi", "-o", "a.wav", "--speed", "9"],
+        2,
+        "between 0.5 and 2",
+    );
+    fails(data.path(), &["serve", "--port", "99999"], 2, "99999");
+    fails(
+        data.path(),
+        &["say", "hi", "-o", "a.wav", "--model", "/nowhere"],
+        1,
+        "/nowhere is not a model bundle",
+    );
+    fails(
+        data.path(),
+        &["say", " ", "-o", "a.wav"],
+        1,
+        "text: must not be empty",
+    );
+    fails(
+        data.path(),
+        &["say", "hi", "-o", "a.wav", "--prompt", "/nowhere.wav"],
+        1,
+        "/nowhere.wav",
+    );
+    fails(
+        data.path(),
+        &["serve", "--host", "256.0.0.1"],
+        1,
+        "cannot listen on 256.0.0.1:5000",
+    );
+    fails(
+        data.path(),
+        &["voices", "list", "--log-level", "a=b=c"],
+        1,
+        "a=b=c",
+    );
+}
+
+#[test]
+fn a_taken_port_is_told_before_the_model_is_loaded() {
+    let data = tempfile::tempdir().unwrap();
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port().to_string();
+    fails(
+        data.path(),
+        &["serve", "--host", "127.0.0.1", "--port", &port],
+        1,
+        "cannot listen on 127.0.0.1",
+    );
+}
+
+#[test]
+fn help_teaches() {
+    let data = tempfile::tempdir().unwrap();
+    for args in [
+        &["--help"][..],
+        &["serve", "--help"],
+        &["say", "--help"],
+        &["voices", "--help"],
+        &["bench", "--help"],
+    ] {
+        let help = String::from_utf8(run(data.path(), args).stdout).unwrap();
+        assert!(
+            help.contains("Examples:") && help.contains("COSYSERVE_"),
+            "{args:?}: {help}"
+        );
+    }
+}

@@ -1,0 +1,14 @@
+//! The built binary with the bundled model, over HTTP: real speech, real voices on a real disk, real signals.
+//!
+//! `COSYSERVE_TEST_MODEL` names another bundle than `onnx/bundled`.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test stops where something is wrong"
+)]
+
+mod client;
+mod load;
+mod server;
+mod speech;
+mod voices;
