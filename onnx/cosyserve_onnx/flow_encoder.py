@@ -196,4 +196,4 @@ class _Encoder:
 
 def build(flow: Tagged, state: dict[str, np.ndarray], numbers: Numbers) -> Graph:
     """The graph `flow_encoder` from the yaml's `flow` and the state of flow.pt."""
-    return _Encoder(flow, Weights(state, "flow.pt"), Numbers(F32, numbers.store)).build()
+    return _Encoder(flow, Weights(state, "flow.pt"), numbers).build()

@@ -19,6 +19,7 @@ from .errors import ExportError
 OPSET = 17
 MS = "com.microsoft"  # ONNX Runtime's own operators
 EXTERNAL_BYTES = 1_500_000_000  # protobuf stops at 2 GiB; weights above this go beside the graph
+INT8_MIN_SIZE = 4096  # elements; smaller weights are not worth a scale
 ALIGNMENT = 4096  # external tensors start on a page, so that they can be memory-mapped
 
 F32, F16, I64, I32, U8, I8 = (
@@ -36,7 +37,8 @@ _NUMPY_TYPES = {F32: np.float32, F16: np.float16}
 class Numbers:
     """How a graph holds and computes its numbers.
 
-    `compute` is the activations' type, `store` the weights' type; `int8` makes matrix products 8-bit.
+    `compute` is the activations' type, `store` the weights' type (I8: large weights as int8 with a scale per row,
+    the rest fp16); `int8` makes matrix products 8-bit.
     """
 
     compute: int = F32
@@ -101,12 +103,24 @@ class Graph:
     def weight(self, array: np.ndarray, name: str, compute: int | None = None) -> str:
         """A weight in the storage type, cast to the compute type (ONNX Runtime folds the cast at load)."""
         compute = compute or self.numbers.compute
-        store = F16 if F16 in (compute, self.numbers.store) else F32
+        if self.numbers.store == I8 and array.ndim >= 2 and array.size >= INT8_MIN_SIZE:
+            return self._int8_weight(np.asarray(array), name, compute)
+        store = F16 if F16 in (compute, self.numbers.store) or self.numbers.store == I8 else F32
         kind = _NUMPY_TYPES[store]
         if store == F16 and np.max(np.abs(array.astype(np.float32)), initial=0) > 65504:
             store, kind = F32, np.float32  # out of fp16's range
         stored = self._add(np.asarray(array).astype(kind, copy=False), store, name)
         return stored if store == compute else self("Cast", stored, to=compute)
+
+    def _int8_weight(self, array: np.ndarray, name: str, compute: int) -> str:
+        """int8 with one scale per row, widened by Cast and Mul: ONNX Runtime folds those at load (it would leave a
+        DequantizeLinear to every run)."""
+        full = array.astype(np.float32)
+        scale = np.abs(full).max(axis=tuple(range(1, full.ndim)), keepdims=True) / 127
+        scale = np.maximum(scale, 1e-30).astype(np.float32)
+        wide = self("Cast", self.raw(np.rint(full / scale).astype(np.int8), f"{name}.int8"), to=compute)
+        kind = _NUMPY_TYPES[compute]
+        return self("Mul", wide, self.raw(scale.astype(kind), f"{name}.scale"))
 
     def _add(self, array: np.ndarray, dtype: int, name: str) -> str:
         if name in self._initializers:
