@@ -58,7 +58,7 @@ def open_checkpoint(path: Path) -> Checkpoint:
     config = hyper_yaml.load(yamls[0])
     generation = _generation(config, yamls[0])
     if generation not in _SUPPORTED:
-        raise ExportError(f"{path}: a CosyVoice {generation} checkpoint; this exporter supports CosyVoice 2 only so far")
+        raise ExportError(f"{path}: CosyVoice {generation}; this exporter supports CosyVoice 2 only so far")
     files = {
         "llm": path / "llm.pt",
         "flow": path / "flow.pt",

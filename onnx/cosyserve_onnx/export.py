@@ -16,7 +16,7 @@ from typing import Any
 from . import __version__, flow_encoder, flow_estimator, hift, llm, noise, text_tokenizer, torch_file, voices
 from .checkpoint import Checkpoint, open_checkpoint
 from .errors import ExportError
-from .graph import F16, F32, Graph, Numbers
+from .graph import F16, F32, I8, Graph, Numbers
 from .hyper_yaml import Tagged
 
 PRECISIONS = ("fp32", "fp16", "int8")
@@ -55,7 +55,9 @@ class _Exporter:
         half = options.precision == "fp16"
         # Compact weights for CPUs too: fp16 halves the files, the arithmetic stays f32.
         self.store = F32 if options.precision == "fp32" else F16
-        self.fast = Numbers(F16, F16) if half else Numbers(F32, self.store)
+        self.fast = Numbers(F16, F16) if half else Numbers(F32, self.store, options.precision == "int8")
+        # The encoder runs once a chunk: its weights need be small, not fast.
+        self.small = Numbers(F32, I8) if options.precision == "int8" else Numbers(F32, self.store)
 
     def run(self) -> None:
         flow = self._flow()
@@ -130,9 +132,7 @@ class _Exporter:
     def _llm(self) -> dict[str, Any]:
         config = self.yaml["llm"]
         state = torch_file.load_state(self.checkpoint.files["llm"])
-        int8 = self.options.precision == "int8"
-        numbers = Numbers() if int8 else self.fast
-        graph, facts = llm.build(self.checkpoint.qwen_config, state, numbers, int8, MAX_POSITIONS)
+        graph, facts = llm.build(self.checkpoint.qwen_config, state, self.fast, MAX_POSITIONS)
         entry = self._graph(graph)
         del graph, state
         gc.collect()
@@ -167,7 +167,7 @@ class _Exporter:
         fixed = noise.flow_noise(int(flow["output_size"]), frames)
         (self.out / "noise.bin").write_bytes(fixed.astype("<f4").tobytes())
         return {
-            "encoder": self._graph(flow_encoder.build(flow, state, self.fast)),
+            "encoder": self._graph(flow_encoder.build(flow, state, self.small)),
             "estimator": self._graph(flow_estimator.build(flow, state, self.fast)),
             "noise": self._entry("noise.bin") | {"frames": frames},
             "steps": EULER_STEPS,
@@ -181,6 +181,8 @@ class _Exporter:
     def _vocoder(self) -> dict[str, Any]:
         config = self.yaml["hift"]
         state = torch_file.load_state(self.checkpoint.files["hift"])
+        # A checkpoint saved during adversarial training carries the vocoder below `generator`.
+        state = {k.removeprefix("generator."): v for k, v in state.items()}
         # f0 decides the phase of a long sum, so its weights are never rounded.
         return {
             "f0": self._graph(hift.build_f0(config, state, F32)),

@@ -109,7 +109,7 @@ class _Encoder:
         return g("Add", h, own)
 
     def _upsample(self, x: str) -> str:
-        """[B, T, C] -> [B, s T, C]: every frame repeated s times, a causal convolution of 2 s + 1 taps, embedding, norm.
+        """[B, T, C] -> [B, s T, C]: frames repeated s times, a causal convolution of 2 s + 1 taps, linear, norm.
 
         Repeated frames make taps coincide: output phase p of frame t uses frame t - 2 + floor((p + k) / s) for tap k,
         so the whole is one causal convolution of 3 taps with s times the outputs.
@@ -172,9 +172,7 @@ class _Encoder:
         content = g("Add", q, g.weight(u_bias, f"{p}u"))
         position = self._position_scores(g("Add", q, g.weight(v_bias, f"{p}v_bias")), w, length, positions)
         bias = g("Add", position, mask)
-        attended = g(
-            "MultiHeadAttention", content, k, v, "", "", bias, domain=MS, num_heads=self.heads
-        )
+        attended = g("MultiHeadAttention", content, k, v, "", "", bias, domain=MS, num_heads=self.heads)
         return linear(g, attended, w["linear_out.weight"], w["linear_out.bias"], f"{p}out")
 
     def _position_scores(self, q: str, w: Weights, length: str, positions: str) -> str:
@@ -198,4 +196,4 @@ class _Encoder:
 
 def build(flow: Tagged, state: dict[str, np.ndarray], numbers: Numbers) -> Graph:
     """The graph `flow_encoder` from the yaml's `flow` and the state of flow.pt."""
-    return _Encoder(flow, Weights(state, "flow.pt"), Numbers(F32, numbers.store)).build()
+    return _Encoder(flow, Weights(state, "flow.pt"), numbers).build()

@@ -19,6 +19,7 @@ from .errors import ExportError
 OPSET = 17
 MS = "com.microsoft"  # ONNX Runtime's own operators
 EXTERNAL_BYTES = 1_500_000_000  # protobuf stops at 2 GiB; weights above this go beside the graph
+INT8_MIN_SIZE = 4096  # elements; smaller weights are not worth a scale
 ALIGNMENT = 4096  # external tensors start on a page, so that they can be memory-mapped
 
 F32, F16, I64, I32, U8, I8 = (
@@ -34,10 +35,15 @@ _NUMPY_TYPES = {F32: np.float32, F16: np.float16}
 
 @dataclass(frozen=True)
 class Numbers:
-    """How a graph holds and computes its numbers: `compute` is the activations' type, `store` the weights' type."""
+    """How a graph holds and computes its numbers.
+
+    `compute` is the activations' type, `store` the weights' type (I8: large weights as int8 with a scale per row,
+    the rest fp16); `int8` makes matrix products 8-bit.
+    """
 
     compute: int = F32
     store: int = F32
+    int8: bool = False
 
 
 class Graph:
@@ -97,12 +103,24 @@ class Graph:
     def weight(self, array: np.ndarray, name: str, compute: int | None = None) -> str:
         """A weight in the storage type, cast to the compute type (ONNX Runtime folds the cast at load)."""
         compute = compute or self.numbers.compute
-        store = F16 if F16 in (compute, self.numbers.store) else F32
+        if self.numbers.store == I8 and array.ndim >= 2 and array.size >= INT8_MIN_SIZE:
+            return self._int8_weight(np.asarray(array), name, compute)
+        store = F16 if F16 in (compute, self.numbers.store) or self.numbers.store == I8 else F32
         kind = _NUMPY_TYPES[store]
         if store == F16 and np.max(np.abs(array.astype(np.float32)), initial=0) > 65504:
             store, kind = F32, np.float32  # out of fp16's range
         stored = self._add(np.asarray(array).astype(kind, copy=False), store, name)
         return stored if store == compute else self("Cast", stored, to=compute)
+
+    def _int8_weight(self, array: np.ndarray, name: str, compute: int) -> str:
+        """int8 with one scale per row, widened by Cast and Mul: ONNX Runtime folds those at load (it would leave a
+        DequantizeLinear to every run)."""
+        full = array.astype(np.float32)
+        scale = np.abs(full).max(axis=tuple(range(1, full.ndim)), keepdims=True) / 127
+        scale = np.maximum(scale, 1e-30).astype(np.float32)
+        wide = self("Cast", self.raw(np.rint(full / scale).astype(np.int8), f"{name}.int8"), to=compute)
+        kind = _NUMPY_TYPES[compute]
+        return self("Mul", wide, self.raw(scale.astype(kind), f"{name}.scale"))
 
     def _add(self, array: np.ndarray, dtype: int, name: str) -> str:
         if name in self._initializers:
@@ -114,34 +132,38 @@ class Graph:
         """Writes the graph; returns the file name of its external weights, if it has any."""
         total = sum(a.nbytes for a, _ in self._initializers.values())
         data = f"{path.name}.data" if total > EXTERNAL_BYTES else None
-        protos = self._external(path.with_name(data), data) if data else self._inline()
-        graph = helper.make_graph(self._nodes, self.name, self._inputs, self._outputs, protos)
+        graph = helper.make_graph(self._nodes, self.name, self._inputs, self._outputs)
         opsets = [helper.make_opsetid("", OPSET), helper.make_opsetid(MS, 1)]
         model = helper.make_model(graph, opset_imports=opsets, ir_version=9)
         model.producer_name, model.producer_version = "cosyserve_onnx", __version__
+        # Weights go straight into the model: the helpers would copy them at every step.
+        if data:
+            self._external(model.graph, path.with_name(data))
+        else:
+            for name, (array, dtype) in self._initializers.items():
+                _tensor(model.graph, name, array, dtype).raw_data = np.ascontiguousarray(array).tobytes()
         path.write_bytes(model.SerializeToString())
         return data
 
-    def _inline(self) -> list[TensorProto]:
-        return [
-            TensorProto(name=name, data_type=dtype, dims=array.shape, raw_data=np.ascontiguousarray(array).tobytes())
-            for name, (array, dtype) in self._initializers.items()
-        ]
-
-    def _external(self, path: Path, location: str) -> list[TensorProto]:
+    def _external(self, graph: onnx.GraphProto, path: Path) -> None:
         """Streams every weight over a kilobyte into `path`, one at a time."""
-        protos = []
         with open(path, "wb") as file:
             for name, (array, dtype) in self._initializers.items():
-                proto = TensorProto(name=name, data_type=dtype, dims=array.shape)
+                proto = _tensor(graph, name, array, dtype)
                 data = np.ascontiguousarray(array)
                 if array.nbytes < 1024:
                     proto.raw_data = data.tobytes()
-                else:
-                    file.seek(-(-file.tell() // ALIGNMENT) * ALIGNMENT)
-                    proto.data_location = TensorProto.EXTERNAL
-                    for key, value in (("location", location), ("offset", file.tell()), ("length", data.nbytes)):
-                        proto.external_data.add(key=key, value=str(value))
-                    data.tofile(file)
-                protos.append(proto)
-        return protos
+                    continue
+                file.seek(-(-file.tell() // ALIGNMENT) * ALIGNMENT)
+                proto.data_location = TensorProto.EXTERNAL
+                for key, value in (("location", path.name), ("offset", file.tell()), ("length", data.nbytes)):
+                    proto.external_data.add(key=key, value=str(value))
+                data.tofile(file)
+
+
+def _tensor(graph: onnx.GraphProto, name: str, array: np.ndarray, dtype: int) -> TensorProto:
+    """A new initializer of `graph`, without data."""
+    proto = graph.initializer.add()
+    proto.name, proto.data_type = name, dtype
+    proto.dims.extend(array.shape)
+    return proto

@@ -1,7 +1,10 @@
 """The HiFT vocoder of generations 1 and 2: mel to f0, and mel plus source to samples.
 
 Source: HiFTNet (https://arxiv.org/abs/2309.09493), CosyVoice `hifigan/generator.py` and `hifigan/f0_predictor.py`.
-Tensors are [B, C, T]. The source signal between the two graphs is the server's: it needs the request's own noise.
+The source signal between the two graphs is the server's: it needs the request's own noise.
+
+Inside, tensors are [B, C, 1, T]: ONNX Runtime's CPU kernels have a blocked layout for two-dimensional convolutions
+only, which makes these 15 to 40% faster than one-dimensional ones.
 """
 
 from __future__ import annotations
@@ -34,26 +37,39 @@ def plain_weight(w: Weights, name: str) -> np.ndarray:
     return (direction * (magnitude / norm)).astype(np.float32)
 
 
-def conv(g: Graph, x: str, weight: np.ndarray, bias: np.ndarray, name: str, **attributes: object) -> str:
-    """A convolution over time; keyword arguments are the operator's attributes."""
-    return g("Conv", x, g.weight(weight, f"{name}.weight"), g.weight(bias, f"{name}.bias"), **attributes)
+def conv(
+    g: Graph, x: str, weight: np.ndarray, bias: np.ndarray, name: str, pad: int = 0, dilation: int = 1, stride: int = 1
+) -> str:
+    """A convolution over time, weight [out, in, taps], zero-padded by `pad` on both sides."""
+    return g(
+        "Conv",
+        x,
+        g.weight(weight[:, :, None], f"{name}.weight"),
+        g.weight(bias, f"{name}.bias"),
+        pads=[0, pad, 0, pad],
+        dilations=[1, dilation],
+        strides=[1, stride],
+    )
+
+
+def same_conv(g: Graph, x: str, weight: np.ndarray, bias: np.ndarray, name: str, dilation: int = 1) -> str:
+    """A convolution with an odd number of taps that keeps the length."""
+    return conv(g, x, weight, bias, name, dilation * (weight.shape[2] - 1) // 2, dilation)
 
 
 def build_f0(config: Tagged, state: dict[str, np.ndarray], store: int) -> Graph:
     """The graph `hift_f0`: five convolutions with ELU, a projection and an absolute value. Always f32."""
     g = Graph("hift_f0", Numbers(F32, store))
     w = Weights(state, "hift.pt", "f0_predictor.")
-    x = g.input("mel", F32, ["B", int(config["in_channels"]), "F"])
+    x = g("Unsqueeze", g.input("mel", F32, ["B", int(config["in_channels"]), "F"]), g.ints(2))
     for i in sorted({int(k.split(".")[2]) for k in state if k.startswith("f0_predictor.condnet.")}):
         name = f"condnet.{i}"
-        weight = plain_weight(w, name)
-        pad = weight.shape[2] // 2
-        x = g("Elu", conv(g, x, weight, w[f"{name}.bias"], name, pads=[pad, pad]), alpha=1.0)
+        x = g("Elu", same_conv(g, x, plain_weight(w, name), w[f"{name}.bias"], name), alpha=1.0)
     weight = w["classifier.weight"]
     if weight.shape[0] != 1:
         raise ExportError("hift.pt: the f0 predictor has more than one class")
     f0 = conv(g, x, weight[:, :, None], w["classifier.bias"], "classifier")
-    g.output("f0", F32, ["B", "F"], g("Squeeze", g("Abs", f0), g.ints(1)))
+    g.output("f0", F32, ["B", "F"], g("Squeeze", g("Abs", f0), g.ints(1, 2)))
     return g
 
 
@@ -73,16 +89,14 @@ class _Decoder:
         bins = int(self.config["in_channels"])
         mel = g.input("mel", F32, ["B", bins, "F"])
         source = g.input("source", F32, ["B", 1, "S"])
-        spectrum = self._stft(source)
-        weight = plain_weight(w, "conv_pre")
-        pad = weight.shape[2] // 2
-        x = conv(g, mel, weight, w["conv_pre.bias"], "conv_pre", pads=[pad, pad])
+        spectrum = g("Unsqueeze", self._stft(source), g.ints(2))
+        mel = g("Unsqueeze", mel, g.ints(2))
+        x = same_conv(g, mel, plain_weight(w, "conv_pre"), w["conv_pre.bias"], "conv_pre")
         for i in range(len(self.rates)):
             x = self._stage(x, spectrum, i)
         x = g("LeakyRelu", x, alpha=LAST_SLOPE)
-        weight = plain_weight(w, "conv_post")
-        pad = weight.shape[2] // 2
-        x = conv(g, x, weight, w["conv_post.bias"], "conv_post", pads=[pad, pad])
+        x = same_conv(g, x, plain_weight(w, "conv_post"), w["conv_post.bias"], "conv_post")
+        x = g("Squeeze", x, g.ints(2))
         limit = float(self.config["audio_limit"])
         audio = g("Clip", self._istft(x), g.number(-limit), g.number(limit))
         g.output("audio", F32, ["B", "S"], g("Squeeze", audio, g.ints(1)))
@@ -94,7 +108,7 @@ class _Decoder:
         x = g("LeakyRelu", x, alpha=float(self.config["lrelu_slope"]))
         x = self._upsample(x, i)
         if i == len(self.rates) - 1:
-            x = g("Pad", x, g.ints(0, 0, 1, 0, 0, 0), mode="reflect")  # the STFT has one frame more
+            x = g("Pad", x, g.ints(0, 0, 0, 1, 0, 0, 0, 0), mode="reflect")  # the STFT has one frame more
         x = g("Add", x, self._source_branch(spectrum, i))
         total = ""
         for j in range(self.kernels):
@@ -109,10 +123,10 @@ class _Decoder:
         return self.g(
             "ConvTranspose",
             x,
-            self.g.weight(weight, f"ups.{i}.weight"),
+            self.g.weight(weight[:, :, None], f"ups.{i}.weight"),
             self.g.weight(self.w[f"ups.{i}.bias"], f"ups.{i}.bias"),
-            strides=[rate],
-            pads=[pad, pad],
+            strides=[1, rate],
+            pads=[0, pad, 0, pad],
         )
 
     def _source_branch(self, spectrum: str, i: int) -> str:
@@ -121,7 +135,7 @@ class _Decoder:
         name = f"source_downs.{i}"
         pad = 0 if step == 1 else step // 2
         weight = plain_weight(self.w, name)
-        x = conv(self.g, spectrum, weight, self.w[f"{name}.bias"], name, strides=[step], pads=[pad, pad])
+        x = conv(self.g, spectrum, weight, self.w[f"{name}.bias"], name, pad, stride=step)
         return self._residual(x, self.w.sub(f"source_resblocks.{i}"))
 
     def _residual(self, x: str, w: Weights) -> str:
@@ -140,10 +154,9 @@ class _Decoder:
             t, first = self._snake(x, alpha1, first, scale_input=True, name=f"{w.prefix}activations1.{i}")
             if _foldable(alpha2):
                 first, bias1 = first * alpha2[:, None, None], bias1 * alpha2
-            t = self._same(t, first, bias1, dilation, f"{w.prefix}convs1.{i}")
-            folded = _foldable(alpha2)
-            t, second = self._snake(t, alpha2, second, not folded, name=f"{w.prefix}activations2.{i}")
-            x = g("Add", self._same(t, second, bias2, 1, f"{w.prefix}convs2.{i}"), x)
+            t = same_conv(g, t, first, bias1, f"{w.prefix}convs1.{i}", dilation)
+            t, second = self._snake(t, alpha2, second, scale_input=False, name=f"{w.prefix}activations2.{i}")
+            x = g("Add", same_conv(g, t, second, bias2, f"{w.prefix}convs2.{i}"), x)
         return x
 
     def _dilation(self, prefix: str, i: int, sizes: list[list[int]]) -> int:
@@ -152,21 +165,20 @@ class _Decoder:
             return int(sizes[int(prefix.split(".")[1])][i])
         return int(sizes[int(prefix.split(".")[1]) % self.kernels][i])
 
-    def _same(self, x: str, weight: np.ndarray, bias: np.ndarray, dilation: int, name: str) -> str:
-        pad = dilation * (weight.shape[2] - 1) // 2
-        return conv(self.g, x, weight, bias, name, dilations=[dilation], pads=[pad, pad])
-
     def _snake(
         self, x: str, alpha: np.ndarray, following: np.ndarray, scale_input: bool, name: str
     ) -> tuple[str, np.ndarray]:
-        """a * Snake(x) and the following weight divided by a; Snake(x) itself where some a is too small to divide by."""
+        """a * Snake(x) and the following weight divided by a; Snake(x) itself where some a is too small to divide by.
+
+        `scale_input`: whether x still has to be multiplied by a (it never has been when a is too small).
+        """
         g = self.g
         if not _foldable(alpha):
-            u = g("Mul", x, g.weight(alpha[:, None], f"{name}.alpha"))
+            u = g("Mul", x, g.weight(alpha[:, None, None], f"{name}.alpha"))
             sine = g("Sin", u)
-            inverse = g.weight((1 / (alpha + SNAKE_EPS))[:, None], f"{name}.inverse")
+            inverse = g.weight((1 / (alpha + SNAKE_EPS))[:, None, None], f"{name}.inverse")
             return g("Add", x, g("Mul", g("Mul", sine, sine), inverse)), following
-        u = g("Mul", x, g.weight(alpha[:, None], f"{name}.alpha")) if scale_input else x
+        u = g("Mul", x, g.weight(alpha[:, None, None], f"{name}.alpha")) if scale_input else x
         sine = g("Sin", u)
         return g("Add", u, g("Mul", sine, sine)), following / alpha[None, :, None]
 

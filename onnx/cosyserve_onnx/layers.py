@@ -11,6 +11,7 @@ import numpy as np
 
 from .errors import ExportError
 from .graph import MS, Graph
+from .quantize import dynamic_matmul
 
 
 class Weights:
@@ -43,14 +44,16 @@ class Weights:
         return len({n for n in numbers if n.isdigit()})
 
 
-def matmul(g: Graph, x: str, weight: np.ndarray, name: str) -> str:
-    """x @ weight.T for a torch linear weight [out, in]."""
+def matmul(g: Graph, x: str, weight: np.ndarray, name: str, rough: bool = False) -> str:
+    """x @ weight.T for a torch linear weight [out, in]; `rough`: tolerates quantisation in an int8 graph."""
+    if rough and g.numbers.int8:
+        return dynamic_matmul(g, x, weight, name)
     return g("MatMul", x, g.weight(np.ascontiguousarray(weight.T), f"{name}.weight"))
 
 
-def linear(g: Graph, x: str, weight: np.ndarray, bias: np.ndarray | None, name: str) -> str:
+def linear(g: Graph, x: str, weight: np.ndarray, bias: np.ndarray | None, name: str, rough: bool = False) -> str:
     """A torch Linear."""
-    y = matmul(g, x, weight, name)
+    y = matmul(g, x, weight, name, rough)
     return y if bias is None else g("Add", y, g.weight(bias, f"{name}.bias"))
 
 
@@ -62,19 +65,14 @@ def layer_norm(g: Graph, x: str, w: Weights, eps: float, scale: float = 1.0) -> 
 
 
 def add_norm(g: Graph, x: str, skip: str, bias: np.ndarray, w: Weights, eps: float) -> tuple[str, str]:
-    """(LayerNorm(x + bias + skip), x + bias + skip) in one fused node."""
-    norm, _, _, total = g(
-        "SkipLayerNormalization",
-        x,
-        skip,
-        g.weight(w["weight"], f"{w.prefix}weight"),
-        g.weight(w["bias"], f"{w.prefix}bias"),
-        g.weight(bias, f"{w.prefix}skip_bias"),
-        out=[f"{w.prefix}norm", "", "", f"{w.prefix}sum"],
-        domain=MS,
-        epsilon=eps,
-    )
-    return norm, total
+    """(LayerNorm(x + bias + skip), x + bias + skip).
+
+    The bias is added last on purpose: ONNX Runtime would fuse `skip + (x + bias)` and the norm into
+    SkipLayerNormalization, whose CPU kernel is five times slower than the nodes it replaces (0.47 against 0.09 ms for
+    500 x 192) and whose CUDA kernel sums in half precision.
+    """
+    total = g("Add", g("Add", x, skip), g.weight(bias, f"{w.prefix}skip_bias"))
+    return layer_norm(g, total, w, eps), total
 
 
 def windows(g: Graph, x: str, taps: int, left: int, right: int = 0) -> str:
@@ -92,11 +90,11 @@ def conv_matrix(weight: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(weight.transpose(0, 2, 1).reshape(weight.shape[0], -1))
 
 
-def causal_conv(g: Graph, x: str, w: Weights) -> str:
+def causal_conv(g: Graph, x: str, w: Weights, rough: bool = False) -> str:
     """A torch Conv1d that sees `taps - 1` past frames."""
     weight = w["weight"]
     seen = windows(g, x, weight.shape[2], weight.shape[2] - 1)
-    return linear(g, seen, conv_matrix(weight), w["bias"], w.prefix + "conv")
+    return linear(g, seen, conv_matrix(weight), w["bias"], w.prefix + "conv", rough)
 
 
 def chunk_bias(g: Graph, length: str, chunk: str, blocked: float) -> str:

@@ -14,24 +14,28 @@ from .graph import F16, F32, I32, I64, MS, Graph, Numbers
 from .layers import Weights, silu
 from .quantize import int8_matmul, int8_table
 
-DEFAULTS = {"rope_theta": 10000.0, "rms_norm_eps": 1e-6, "num_attention_heads": 32, "num_key_value_heads": 32}
+# Hugging Face's Qwen2Config, for fields that config.json leaves out.
+DEFAULTS = {"rope_theta": 10000.0, "rms_norm_eps": 1e-6, "num_attention_heads": 32}
 
 
 class _Model:
     """Builds the graph `llm`."""
 
-    def __init__(self, config: dict, weights: Weights, numbers: Numbers, int8: bool, max_positions: int):
+    def __init__(self, config: dict, weights: Weights, numbers: Numbers, max_positions: int):
         if config.get("hidden_act", "silu") != "silu":
             raise ExportError(f"language model activation {config['hidden_act']!r} is not supported")
-        if config.get("rope_scaling"):
-            raise ExportError("language model with rope_scaling is not supported")
+        rope = config.get("rope_parameters") or {}  # where newer files keep what older ones have at the top
+        if config.get("rope_scaling") or rope.get("rope_type", "default") != "default":
+            raise ExportError("language model with scaled rotary positions is not supported")
+        if config.get("use_sliding_window"):
+            raise ExportError("language model with sliding window attention is not supported")
         self.g = Graph("llm", numbers)
         self.w, self.layers_w = weights, weights.sub("llm.model.model")
-        self.int8 = int8
+        self.int8 = numbers.int8
         self.heads = int(config.get("num_attention_heads", DEFAULTS["num_attention_heads"]))
-        self.kv_heads = int(config.get("num_key_value_heads", self.heads))
+        self.kv_heads = int(config.get("num_key_value_heads") or self.heads)
         self.eps = float(config.get("rms_norm_eps", DEFAULTS["rms_norm_eps"]))
-        self.theta = float(config.get("rope_theta", DEFAULTS["rope_theta"]))
+        self.theta = float(config.get("rope_theta") or rope.get("rope_theta") or DEFAULTS["rope_theta"])
         self.layers = self.layers_w.count("layers")
         self.head_dim = self.layers_w.raw("layers.0.self_attn.q_proj.weight").shape[0] // self.heads
         self.max_positions = max_positions
@@ -140,10 +144,10 @@ class _Model:
 
 
 def build(
-    config: dict, state: dict[str, np.ndarray], numbers: Numbers, int8: bool, max_positions: int
+    config: dict, state: dict[str, np.ndarray], numbers: Numbers, max_positions: int
 ) -> tuple[Graph, dict[str, object]]:
     """The graph `llm` and the manifest's numbers that follow from its weights."""
-    model = _Model(config, Weights(state, "llm.pt"), numbers, int8, max_positions)
+    model = _Model(config, Weights(state, "llm.pt"), numbers, max_positions)
     graph = model.build()
     special = model.text_vocab + model.speech_vocab
     facts = {

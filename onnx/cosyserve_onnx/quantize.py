@@ -7,6 +7,7 @@ import numpy as np
 from .graph import F32, MS, Graph
 
 BLOCK = 32  # weights that share one scale
+DYNAMIC_LEVELS = 63
 ACCURACY_INT8 = 4  # MatMulNBits: quantise the activations too and multiply in int8
 
 
@@ -48,3 +49,15 @@ def int8_matmul(g: Graph, x: str, weight: np.ndarray, bias: np.ndarray | None, n
         "MatMulNBits", *inputs, domain=MS,
         K=weight.shape[1], N=weight.shape[0], bits=8, block_size=BLOCK, accuracy_level=ACCURACY_INT8,
     )  # fmt: skip
+
+
+def dynamic_matmul(g: Graph, x: str, weight: np.ndarray, name: str) -> str:
+    """x @ weight.T with small integer weights, one scale per output, and activations quantised per tensor as they come.
+
+    Three times as fast as f32, and as MatMulNBits, for hundreds of rows on AVX-512 VNNI; coarser than MatMulNBits.
+    Seven bits, because the kernels for CPUs without VNNI add pairs of products in 16 bits and saturate with eight.
+    """
+    scale = np.maximum(np.abs(weight).max(axis=1) / DYNAMIC_LEVELS, 1e-30).astype(np.float32)
+    quantized = np.rint(weight / scale[:, None]).astype(np.int8)
+    inputs = [x, g.raw(np.ascontiguousarray(quantized.T), f"{name}.int8"), g.raw(scale, f"{name}.scale")]
+    return g("DynamicQuantizeMatMul", *inputs, domain=MS)

@@ -187,3 +187,7 @@ impl Mixdown {
         })
     }
 }
+
+#[cfg(test)]
+#[path = "decode_tests.rs"]
+mod tests;

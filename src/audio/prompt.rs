@@ -127,6 +127,24 @@ mod tests {
         let samples = padded(4_400, tone(0.55, RATE_16K, 0.5), 6_600);
         assert_eq!(trim_bounds(&samples), (4_400, 13_420));
         assert_eq!(trim_bounds(&[]), (0, 0));
+        // The bounds that librosa 0.11 gives for a recording, for slow fades and for the same far too quiet.
+        let path = concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/tests/goldens/common/zero_shot_prompt.wav"
+        );
+        let speech = crate::audio::decode::decode(std::fs::read(path).unwrap(), "f").unwrap();
+        assert_eq!(
+            trim_bounds(&resample(&speech.samples, speech.sample_rate, RATE_16K)),
+            (4_840, 51_040)
+        );
+        let fades = |gain: f32| -> Vec<f32> {
+            let level = |i: f32| 10f32.powf(-((6e3 - i).max(0.0) + (i - 12e3).max(0.0)) / 1e3 / 2.0);
+            (0..20_000)
+                .map(|i| gain * level(i as f32) * (i as f32 * 0.3).sin())
+                .collect()
+        };
+        assert_eq!(trim_bounds(&fades(0.5)), (220, 18_040));
+        assert_eq!(trim_bounds(&fades(5e-5)), (0, 20_000));
         assert_eq!(trim_bounds(&[0.0; 1000]), (0, 1000));
         assert_eq!(trim_bounds(&[0.5; 100]), (0, 100));
     }

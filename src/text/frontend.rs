@@ -15,8 +15,10 @@ pub struct TextFrontend {
 }
 
 impl TextFrontend {
-    /// A front end over the bundle's tokenizer.
+    /// A front end over the bundle's tokenizer. Reads the normalisation grammars too (once per process, about a
+    /// tenth of a second), so that the first request need not.
     pub fn new(tokenizer: TextTokenizer) -> Self {
+        normalize::warm_up();
         Self { tokenizer }
     }
 
@@ -27,6 +29,12 @@ impl TextFrontend {
 
     /// What is to be spoken of `tts_text`, in segments; never empty.
     pub fn segments(&self, tts_text: &str) -> Result<Vec<String>> {
+        self.segments_in(tts_text, Language::English)
+    }
+
+    /// Like [`segments`](Self::segments), but text without any letter ("10:30") is read in `otherwise`, say the
+    /// language of the prompt; the reference reads it in English.
+    pub fn segments_in(&self, tts_text: &str, otherwise: Language) -> Result<Vec<String>> {
         bounded("tts_text", tts_text, TTS_TEXT_CHARS)?;
         if !split::is_speakable(tts_text) {
             return Err(nothing_to_speak());
@@ -35,7 +43,11 @@ impl TextFrontend {
             vec![tts_text.to_owned()]
         } else {
             let text = tts_text.trim();
-            let language = Language::of(text);
+            let language = if text.chars().any(char::is_alphabetic) {
+                Language::of(text)
+            } else {
+                otherwise
+            };
             let text = normalize::normalize(text, language);
             let count = |s: &str| self.tokenizer.count(s);
             let segments = split::split(&text, language, SplitRule::default(), count)?;
@@ -122,4 +134,127 @@ fn bounded(field: &str, text: &str, limit: usize) -> Result<()> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+    use std::time::{Duration, Instant};
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn frontend() -> TextFrontend {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/tokenizer_subset.json");
+        TextFrontend::new(TextTokenizer::from_file(&path).unwrap())
+    }
+
+    #[test]
+    fn refuses_what_cannot_be_spoken() {
+        let frontend = frontend();
+        for text in ["", " \n\t", "。。。", "!?", "😀", "<|zh|>", "\u{0}", "\u{3000}"] {
+            let error = frontend.segments(text).unwrap_err();
+            assert!(
+                matches!(&error, Error::Invalid(why) if why.starts_with("tts_text")),
+                "{text:?}: {error}"
+            );
+        }
+        assert!(matches!(
+            frontend.segments(&"a".repeat(TTS_TEXT_CHARS + 1)),
+            Err(Error::TooLarge(_))
+        ));
+        assert!(frontend.segments(&"字".repeat(TTS_TEXT_CHARS)).is_ok());
+        assert!(matches!(
+            frontend.prompt_text(&"a".repeat(1001)),
+            Err(Error::TooLarge(_))
+        ));
+        assert!(matches!(
+            frontend.instruct_text(&"a".repeat(1001), None),
+            Err(Error::TooLarge(_))
+        ));
+    }
+
+    #[test]
+    fn tags_are_passed_on_untouched() {
+        let frontend = frontend();
+        assert_eq!(frontend.segments("<|zh|> 3个。4个").unwrap(), ["<|zh|> 3个。4个"]);
+        assert_eq!(frontend.normalize(" <|en|> 3 "), " <|en|> 3 ");
+        let long = format!("<|en|>{}", "a b ".repeat(2000));
+        assert!(matches!(frontend.segments(&long), Err(Error::TooLarge(_))));
+    }
+
+    #[test]
+    fn bare_numbers_can_follow_the_prompt() {
+        let frontend = frontend();
+        assert_eq!(frontend.segments("10:30").unwrap(), ["ten thirty ."]);
+        assert_eq!(
+            frontend.segments_in("10:30", Language::Chinese).unwrap(),
+            ["十点三十分。"]
+        );
+        assert_eq!(
+            frontend.segments_in("at 10:30", Language::Chinese).unwrap(),
+            ["at ten thirty ."]
+        );
+    }
+
+    #[test]
+    fn instructions_end_with_the_marker_once() {
+        let frontend = frontend();
+        let marker = "<|endofprompt|>";
+        let ended = frontend.instruct_text("用四川话说3遍", Some(marker)).unwrap();
+        assert_eq!(ended, "用四川话说3遍<|endofprompt|>");
+        assert_eq!(frontend.instruct_text(&ended, Some(marker)).unwrap(), ended);
+        assert_eq!(frontend.instruct_text("x", None).unwrap(), "x");
+        assert_eq!(frontend.tokens(&ended).unwrap().last(), Some(&151_646));
+    }
+
+    #[test]
+    fn long_and_odd_texts_take_bounded_time() {
+        let frontend = frontend();
+        // Ten times what a release build takes, so that a busy machine does not fail it.
+        let limit = Duration::from_secs(10);
+        for pattern in [
+            "1",
+            "1 ",
+            "1.",
+            "中1",
+            "12:30-2023-01-01",
+            "a",
+            "a.",
+            " ",
+            "\"",
+            ".\"",
+            "一。",
+            "$1,000.50 ",
+            "\u{301}",
+            "\n1",
+        ] {
+            let text: String = pattern.chars().cycle().take(TTS_TEXT_CHARS).collect();
+            let start = Instant::now();
+            let _ = frontend.segments(&text);
+            assert!(start.elapsed() < limit, "{pattern:?} took {:?}", start.elapsed());
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 200, ..ProptestConfig::default() })]
+
+        #[test]
+        fn any_text_is_segments_or_a_refusal(text in "(\\PC|[\\x00-\\x7f]|[0-9一-十年月日.,，。:/%$€℃²①\"”{}<|>\\\\ ]){0,60}") {
+            static FRONTEND: std::sync::LazyLock<TextFrontend> = std::sync::LazyLock::new(frontend);
+            match FRONTEND.segments(&text) {
+                Ok(segments) => {
+                    prop_assert!(!segments.is_empty());
+                    for segment in segments {
+                        prop_assert!(split::is_speakable(&segment));
+                        let ids = FRONTEND.tokens(&segment).unwrap();
+                        prop_assert!(!ids.is_empty() && ids.len() <= SEGMENT_TEXT_TOKENS);
+                    }
+                }
+                Err(error) => prop_assert!(matches!(error, Error::Invalid(_) | Error::TooLarge(_)), "{error}"),
+            }
+            let _ = FRONTEND.normalize(&text);
+        }
+    }
 }

@@ -1,6 +1,10 @@
 //! What the integration tests share: the goldens, the exported tiny bundle, the runtime, error measures.
 #![allow(dead_code, reason = "each test file uses its part")]
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test stops where its fixture is broken")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test stops where its fixture is broken"
+)]
 
 use std::fs::File;
 use std::path::{Path, PathBuf};

@@ -17,6 +17,9 @@ const FLUSH_BYTES: usize = 7_200;
 /// One continuous mono MP3 stream at a constant 128 kbit/s (MPEG-2 Layer III at 24 and 22.05 kHz, where that is
 /// transparent for speech at the full bandwidth).
 ///
+/// LAME lowers the level to 95% (-0.45 dB), headroom for the overshoots of its quantisation; every service that encodes
+/// with LAME sounds so.
+///
 /// The stream has no Info/Xing frame: such a frame stands first and states the length, which is not known while
 /// streaming. So it starts with the codec's own delay, about 1105 samples (46 ms at 24 kHz) of near silence.
 pub struct Mp3Encoder {

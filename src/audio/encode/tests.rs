@@ -18,10 +18,11 @@ fn stream(format: AudioFormat, rate: u32, samples: &[f32], chunk: usize) -> Vec<
     out
 }
 
-/// Largest difference to the wanted samples, away from the ends, when `got` starts `delay` samples late.
+/// Largest difference to the wanted samples at LAME's level, away from the ends, when `got` starts `delay` samples
+/// late.
 fn worst(got: &Decoded, want: &[f32], delay: usize) -> f32 {
     (2_000..want.len() - 2_000)
-        .map(|i| (got.samples[i + delay] - want[i]).abs())
+        .map(|i| (got.samples[i + delay] - 0.95 * want[i]).abs())
         .fold(0.0, f32::max)
 }
 
@@ -71,7 +72,7 @@ fn a_streamed_mp3_is_one_stream_that_decodes_to_its_samples() {
         let best = (0..extra.min(2_400))
             .map(|delay| worst(&got, &samples, delay))
             .fold(9.0, f32::min);
-        assert!(best < 0.02, "{rate}: off by {best}");
+        assert!(best < 0.01, "{rate}: off by {best}");
     }
 }
 
@@ -107,7 +108,8 @@ fn a_whole_mp3_states_its_length() {
         let got = decode(bytes, "f").unwrap();
         assert_eq!(got.samples.len(), length);
         if length > 4_000 {
-            assert!(worst(&got, &samples, 0) < 0.02);
+            let off = worst(&got, &samples, 0);
+            assert!(off < 0.01, "whole: off by {off}");
         }
     }
 }

@@ -11,17 +11,7 @@ use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::ops::Range;
 
-use crate::{Error, Result};
-
-/// Places one search may look at (about 100 bytes each).
-const PLACES: usize = 1 << 20;
-
 type Index = HashMap<u64, u32, BuildHasherDefault<Mix>>;
-
-/// A place's key: where in the input, which state.
-fn key(at: u32, state: u32) -> u64 {
-    u64::from(at) << 32 | u64::from(state)
-}
 
 /// A hasher for keys that are small numbers already.
 #[derive(Default)]
@@ -43,220 +33,276 @@ impl Hasher for Mix {
 }
 
 #[derive(Clone, Copy)]
-struct Arc {
-    input: u8,
-    out_len: u8,
-    out_at: u32,
-    weight: f32,
-    next: u32,
+pub(super) struct Arc {
+    pub input: u8,
+    pub out_len: u8,
+    pub out_at: u32,
+    pub weight: f32,
+    pub next: u32,
 }
 
 /// A transducer over bytes with tropical weights.
 pub struct Fst {
-    start: u32,
+    pub(super) start: u32,
     /// Arcs of state `s`: `arcs[first[s]..first[s + 1]]`, by input; epsilons (0) come first.
-    first: Vec<u32>,
-    arcs: Vec<Arc>,
+    pub(super) first: Vec<u32>,
+    pub(super) arcs: Vec<Arc>,
     /// Infinite where the state is not final.
-    finals: Vec<f32>,
+    pub(super) finals: Vec<f32>,
+    /// The bytes a state can read next, epsilons aside, as bits; bit 0 says that the input may end there.
+    pub(super) next_bytes: Vec<[u64; 4]>,
+    /// Whether just one arc leads to a state.
+    pub(super) single: Vec<bool>,
     /// Outputs of the arcs.
-    pool: Vec<u8>,
+    pub(super) pool: Vec<u8>,
 }
+
+/// No link.
+const NONE: u32 = u32::MAX;
 
 /// One place of the search: a state of the transducer at a byte of the input.
 struct Place {
     at: u32,
     state: u32,
     cost: f32,
-    /// The place and the arc it is best reached by.
-    from: u32,
-    arc: u32,
+    /// The link it is best reached by.
+    by: u32,
+    /// Its links to places of use: the first and the last of a chain.
+    links: (u32, u32),
     /// Whether the end can be reached from here.
     useful: bool,
+}
+
+/// A way from one place to another.
+struct Link {
+    from: u32,
+    to: u32,
+    arc: u32,
+    /// The next link of the same place.
+    next: u32,
 }
 
 /// A place being explored: the arcs of it that are still to be followed.
 struct Open {
     place: u32,
-    arcs: Range<u32>,
-    /// Arcs that read the next byte, after the epsilons.
-    then: Range<u32>,
-    /// Weight of the arc being followed.
-    weight: f32,
+    epsilons: Range<u32>,
+    reads: Range<u32>,
+    /// The arc being followed.
+    arc: u32,
 }
 
 /// The product of an input and the transducer, as far as it can be reached.
-struct Search {
+struct Search<'a> {
+    fst: &'a Fst,
+    input: &'a [u8],
     places: Vec<Place>,
+    links: Vec<Link>,
     index: Index,
+    open: Vec<Open>,
     /// Places from which the end can be reached, in the order in which a depth-first search leaves them.
     order: Vec<u32>,
-    /// Whether no arc between those weighs anything.
-    flat: bool,
 }
 
-impl Fst {
-    /// Reads a `vector` transducer with `standard` arcs.
-    pub fn read(bytes: &[u8]) -> Result<Self> {
-        let raw =
-            Raw::read(bytes).ok_or_else(|| Error::Internal("a normalisation grammar is damaged".into()))?;
-        Ok(raw.fold())
+impl<'a> Search<'a> {
+    fn new(fst: &'a Fst, input: &'a [u8]) -> Self {
+        let (places, links, open, order) = (vec![], vec![], vec![], vec![]);
+        Self {
+            fst,
+            input,
+            places,
+            links,
+            index: Index::default(),
+            open,
+            order,
+        }
     }
 
-    /// The output of the cheapest path that reads all of `input`; `None` when there is none, or when more than
-    /// [`PLACES`] places would have to be looked at. Among equally cheap paths it takes the one OpenFst takes.
-    pub fn rewrite(&self, input: &[u8]) -> Option<Vec<u8>> {
-        let input: Vec<u8> = input.iter().copied().filter(|&byte| byte != 0).collect();
-        let mut search = self.explore(&input)?;
-        let end = if search.flat {
-            self.first_found(&input, &mut search)
-        } else {
-            self.cheapest(&input, &mut search)
-        };
-        let places = search.places;
-        let mut place = end?;
-        let mut parts = Vec::new();
-        while place != 0 {
-            let Place { from, arc, .. } = places[place as usize];
-            parts.push(self.output(arc));
-            place = from;
+    /// Looks at every place that can be reached and can go on. False when that takes more than `budget`.
+    fn explore(&mut self, budget: usize) -> bool {
+        self.enter(0, self.fst.start);
+        self.places[0].cost = 0.0;
+        while let Some(top) = self.open.last_mut() {
+            let this = top.place;
+            let Some(arc) = top.epsilons.next().or_else(|| top.reads.next()) else {
+                self.leave(this);
+                continue;
+            };
+            top.arc = arc;
+            let Arc { input, next, .. } = self.fst.arcs[arc as usize];
+            let at = self.places[this as usize].at + u32::from(input != 0);
+            if !self.fst.can_go_on(next, self.input.get(at as usize).copied()) {
+                continue;
+            }
+            // (A place in a circle of epsilons would be open still, and is not the way to its own end.)
+            if let Some(known) = self.enter(at, next)
+                && self.places[known as usize].useful
+            {
+                self.link(this, known, arc);
+            }
+            if self.places.len() > budget {
+                return false;
+            }
         }
-        parts.reverse();
-        Some(parts.concat())
+        true
+    }
+
+    /// Opens a place, or names it if it is known already.
+    fn enter(&mut self, at: u32, state: u32) -> Option<u32> {
+        let new = self.places.len() as u32;
+        // What only one arc leads to is never met twice.
+        if !self.fst.single[state as usize] {
+            let this = *self
+                .index
+                .entry(u64::from(at) << 32 | u64::from(state))
+                .or_insert(new);
+            if this != new {
+                return Some(this);
+            }
+        }
+        let useful = at as usize == self.input.len() && self.fst.finals[state as usize].is_finite();
+        self.places.push(Place {
+            at,
+            state,
+            cost: f32::INFINITY,
+            by: NONE,
+            links: (NONE, NONE),
+            useful,
+        });
+        let (epsilons, reads) = self.fst.ways(state, self.input.get(at as usize).copied());
+        self.open.push(Open {
+            place: new,
+            epsilons,
+            reads,
+            arc: 0,
+        });
+        None
+    }
+
+    /// Closes the place opened last.
+    fn leave(&mut self, this: u32) {
+        self.open.pop();
+        if self.places[this as usize].useful {
+            self.order.push(this);
+            if let Some(&Open { place, arc, .. }) = self.open.last() {
+                self.link(place, this, arc);
+            }
+        }
+    }
+
+    fn link(&mut self, from: u32, to: u32, arc: u32) {
+        let new = self.links.len() as u32;
+        self.links.push(Link {
+            from,
+            to,
+            arc,
+            next: NONE,
+        });
+        let place = &mut self.places[from as usize];
+        place.useful = true;
+        match place.links {
+            (NONE, _) => place.links = (new, new),
+            (first, last) => {
+                self.links[last as usize].next = new;
+                place.links = (first, new);
+            }
+        }
     }
 
     /// The last place of the cheapest path. Every place comes before those it leads to, and of equally cheap ways in
     /// the first stays.
-    fn cheapest(&self, input: &[u8], search: &mut Search) -> Option<u32> {
+    fn cheapest(&mut self) -> Option<u32> {
         let mut end: Option<(f32, u32)> = None;
-        let order = std::mem::take(&mut search.order);
-        for &this in order.iter().rev() {
-            let Place { at, state, cost, .. } = search.places[this as usize];
-            let total = cost + self.finals[state as usize];
-            if at as usize == input.len() && total < end.map_or(f32::INFINITY, |(least, _)| least) {
+        for &this in self.order.iter().rev() {
+            let Place {
+                at,
+                state,
+                cost,
+                links,
+                ..
+            } = self.places[this as usize];
+            let total = cost + self.fst.finals[state as usize];
+            if at as usize == self.input.len() && total < end.map_or(f32::INFINITY, |(least, _)| least) {
                 end = Some((total, this));
             }
-            let (epsilons, reads) = self.ways(state, input.get(at as usize).copied());
-            for arc in epsilons.chain(reads) {
-                let total = cost + self.arcs[arc as usize].weight;
-                let Some(to) = self.follow(at, arc, search) else {
-                    continue;
-                };
-                let to = &mut search.places[to as usize];
+            let mut by = links.0;
+            while let Some(link) = self.links.get(by as usize) {
+                let total = cost + self.fst.arcs[link.arc as usize].weight;
+                let to = &mut self.places[link.to as usize];
                 if total < to.cost {
-                    (to.cost, to.from, to.arc) = (total, this, arc);
+                    (to.cost, to.by) = (total, by);
                 }
+                by = link.next;
             }
         }
         end.map(|(_, place)| place)
     }
 
     /// The last place of the first path found going deep, last way first: where nothing costs anything.
-    fn first_found(&self, input: &[u8], search: &mut Search) -> Option<u32> {
+    fn first_found(&mut self) -> Option<u32> {
         let mut open = vec![0];
         let mut end = None;
         while let Some(this) = open.pop() {
-            let Place { at, state, .. } = search.places[this as usize];
-            if at as usize == input.len() && self.finals[state as usize].is_finite() {
+            let Place { at, state, links, .. } = self.places[this as usize];
+            if at as usize == self.input.len() && self.fst.finals[state as usize].is_finite() {
                 end = end.or(Some(this));
             }
-            let (epsilons, reads) = self.ways(state, input.get(at as usize).copied());
-            for arc in epsilons.chain(reads) {
-                let Some(to) = self.follow(at, arc, search) else {
-                    continue;
-                };
-                let place = &mut search.places[to as usize];
-                if place.cost.is_infinite() {
-                    (place.cost, place.from, place.arc) = (0.0, this, arc);
-                    open.push(to);
+            let mut by = links.0;
+            while let Some(link) = self.links.get(by as usize) {
+                let to = &mut self.places[link.to as usize];
+                if to.cost.is_infinite() {
+                    (to.cost, to.by) = (0.0, by);
+                    open.push(link.to);
                 }
+                by = link.next;
             }
         }
         end
     }
 
-    /// The place `arc` leads to from a place at `at`, if it is of use.
-    fn follow(&self, at: u32, arc: u32, search: &Search) -> Option<u32> {
-        let Arc { input, next, .. } = self.arcs[arc as usize];
-        let to = *search.index.get(&key(at + u32::from(input != 0), next))?;
-        search.places[to as usize].useful.then_some(to)
+    /// What the path to `place` says.
+    fn output(&self, place: u32) -> Vec<u8> {
+        let mut parts = Vec::new();
+        let mut by = self.places[place as usize].by;
+        while let Some(link) = self.links.get(by as usize) {
+            parts.push(self.fst.output(link.arc));
+            by = self.places[link.from as usize].by;
+        }
+        parts.reverse();
+        parts.concat()
     }
+}
 
-    /// Looks at every place that can be reached.
-    fn explore(&self, input: &[u8]) -> Option<Search> {
-        let mut search = Search {
-            places: vec![],
-            index: Index::default(),
-            order: vec![],
-            flat: true,
+impl Fst {
+    /// The output of the cheapest path that reads all of `input`; `None` when there is none, or when more places
+    /// than `budget` would have to be looked at; what is looked at is taken off it. Among equally cheap paths it takes
+    /// the one OpenFst takes.
+    pub fn rewrite(&self, input: &[u8], budget: &mut usize) -> Option<Vec<u8>> {
+        let input: Vec<u8> = input.iter().copied().filter(|&byte| byte != 0).collect();
+        if !self.can_go_on(self.start, input.first().copied()) {
+            return None;
+        }
+        let mut search = Search::new(self, &input);
+        let done = search.explore(*budget);
+        *budget = budget.saturating_sub(search.places.len());
+        if !done {
+            return None;
+        }
+        let flat = search
+            .links
+            .iter()
+            .all(|link| self.arcs[link.arc as usize].weight == 0.0);
+        let end = if flat {
+            search.first_found()
+        } else {
+            search.cheapest()
         };
-        let mut open = Vec::new();
-        self.enter(0, self.start, input, &mut search, &mut open);
-        search.places[0].cost = 0.0;
-        while let Some(top) = open.last_mut() {
-            let this = top.place;
-            let Some(arc) = top.arcs.next().or_else(|| top.then.next()) else {
-                open.pop();
-                if search.places[this as usize].useful {
-                    search.order.push(this);
-                    if let Some(above) = open.last() {
-                        search.places[above.place as usize].useful = true;
-                        search.flat &= above.weight == 0.0;
-                    }
-                }
-                continue;
-            };
-            let Arc {
-                input: reads,
-                next,
-                weight,
-                ..
-            } = self.arcs[arc as usize];
-            top.weight = weight;
-            let at = search.places[this as usize].at + u32::from(reads != 0);
-            let known = self.enter(at, next, input, &mut search, &mut open);
-            if known.is_some_and(|known| search.places[known as usize].useful) {
-                search.places[this as usize].useful = true;
-                search.flat &= weight == 0.0;
-            }
-            if search.places.len() > PLACES {
-                return None;
-            }
-        }
-        Some(search)
+        Some(search.output(end?))
     }
 
-    /// Opens a place, or names it if it is known already.
-    fn enter(
-        &self,
-        at: u32,
-        state: u32,
-        input: &[u8],
-        search: &mut Search,
-        open: &mut Vec<Open>,
-    ) -> Option<u32> {
-        let new = search.places.len() as u32;
-        let this = *search.index.entry(key(at, state)).or_insert(new);
-        if this != new {
-            return Some(this);
-        }
-        let useful = at as usize == input.len() && self.finals[state as usize].is_finite();
-        search.places.push(Place {
-            at,
-            state,
-            cost: f32::INFINITY,
-            from: 0,
-            arc: 0,
-            useful,
-        });
-        let (arcs, then) = self.ways(state, input.get(at as usize).copied());
-        open.push(Open {
-            place: new,
-            arcs,
-            then,
-            weight: 0.0,
-        });
-        None
+    /// Whether `state` can read `byte`, or end where there is none.
+    fn can_go_on(&self, state: u32, byte: Option<u8>) -> bool {
+        let byte = byte.unwrap_or(0);
+        self.next_bytes[state as usize][usize::from(byte / 64)] >> (byte % 64) & 1 == 1
     }
 
     /// The arcs of `state` to follow before `byte`: epsilons, and those that read it.
@@ -273,154 +319,5 @@ impl Fst {
     fn output(&self, arc: u32) -> &[u8] {
         let Arc { out_at, out_len, .. } = self.arcs[arc as usize];
         &self.pool[out_at as usize..out_at as usize + usize::from(out_len)]
-    }
-}
-
-/// The file as it is: one output label per arc.
-struct Raw {
-    start: usize,
-    finals: Vec<f32>,
-    arcs: Vec<Vec<RawArc>>,
-}
-
-#[derive(Clone, Copy)]
-struct RawArc {
-    input: u8,
-    output: u8,
-    weight: f32,
-    next: usize,
-}
-
-impl Raw {
-    fn read(bytes: &[u8]) -> Option<Self> {
-        let mut cursor = Cursor(bytes);
-        if cursor.i32()? != 2_125_659_606 || cursor.string()? != b"vector" || cursor.string()? != b"standard"
-        {
-            return None;
-        }
-        let (_version, flags, _properties) = (cursor.i32()?, cursor.i32()?, cursor.i64()?);
-        let (start, states, _arcs) = (cursor.i64()?, cursor.i64()?, cursor.i64()?);
-        // Flags announce symbol tables, which these files do not have.
-        if flags != 0 || states < 1 || start < 0 || start >= states || states as usize > bytes.len() {
-            return None;
-        }
-        let states = states as usize;
-        let mut raw = Self {
-            start: start as usize,
-            finals: Vec::new(),
-            arcs: Vec::new(),
-        };
-        for _ in 0..states {
-            raw.finals.push(cursor.f32()?);
-            let count = usize::try_from(cursor.i64()?).ok()?;
-            let mut arcs = Vec::with_capacity(count.min(1024));
-            for _ in 0..count {
-                let arc = RawArc {
-                    input: u8::try_from(cursor.i32()?).ok()?,
-                    output: u8::try_from(cursor.i32()?).ok()?,
-                    weight: cursor.f32()?,
-                    next: usize::try_from(cursor.i32()?)
-                        .ok()
-                        .filter(|&next| next < states)?,
-                };
-                arcs.push(arc);
-            }
-            arcs.sort_by_key(|arc| arc.input);
-            raw.arcs.push(arcs);
-        }
-        cursor.0.is_empty().then_some(raw)
-    }
-
-    /// The only arc of a state that is nothing but a step to a state nothing else leads to.
-    fn step(&self, state: usize, ways_in: &[u32]) -> Option<RawArc> {
-        match self.arcs[state][..] {
-            [arc] if arc.input == 0 && self.finals[state].is_infinite() && ways_in[arc.next] == 1 => {
-                Some(arc)
-            }
-            _ => None,
-        }
-    }
-
-    /// Runs of such steps become one arc with several output bytes, which changes nothing in the order of the search,
-    /// and states nobody reaches are dropped.
-    fn fold(&self) -> Fst {
-        let mut ways_in = vec![0; self.finals.len()];
-        self.arcs.iter().flatten().for_each(|arc| ways_in[arc.next] += 1);
-        ways_in[self.start] += 1;
-        let mut fst = Fst {
-            start: 0,
-            first: vec![0],
-            arcs: vec![],
-            finals: vec![],
-            pool: vec![],
-        };
-        let mut number = vec![u32::MAX; self.finals.len()];
-        let mut order = vec![self.start];
-        number[self.start] = 0;
-        let mut at = 0;
-        while let Some(&state) = order.get(at) {
-            at += 1;
-            for arc in &self.arcs[state] {
-                let out_at = fst.pool.len();
-                let (mut weight, mut next) = (arc.weight, arc.next);
-                fst.pool.extend((arc.output != 0).then_some(arc.output));
-                while let Some(step) = self.step(next, &ways_in) {
-                    // One weight per arc: sums must be made in the order of the path.
-                    if (weight != 0.0 && step.weight != 0.0) || fst.pool.len() - out_at >= 255 {
-                        break;
-                    }
-                    weight += step.weight;
-                    next = step.next;
-                    fst.pool.extend((step.output != 0).then_some(step.output));
-                }
-                if number[next] == u32::MAX {
-                    number[next] = order.len() as u32;
-                    order.push(next);
-                }
-                let out_len = (fst.pool.len() - out_at) as u8;
-                fst.arcs.push(Arc {
-                    input: arc.input,
-                    out_len,
-                    out_at: out_at as u32,
-                    weight,
-                    next: number[next],
-                });
-            }
-            fst.first.push(fst.arcs.len() as u32);
-            fst.finals.push(self.finals[state]);
-        }
-        fst.pool.shrink_to_fit();
-        fst.arcs.shrink_to_fit();
-        fst
-    }
-}
-
-/// Little-endian reads that end in `None`.
-struct Cursor<'a>(&'a [u8]);
-
-impl<'a> Cursor<'a> {
-    fn take<const N: usize>(&mut self) -> Option<[u8; N]> {
-        let (head, rest) = self.0.split_first_chunk::<N>()?;
-        self.0 = rest;
-        Some(*head)
-    }
-
-    fn i32(&mut self) -> Option<i32> {
-        self.take().map(i32::from_le_bytes)
-    }
-
-    fn i64(&mut self) -> Option<i64> {
-        self.take().map(i64::from_le_bytes)
-    }
-
-    fn f32(&mut self) -> Option<f32> {
-        self.take().map(f32::from_le_bytes)
-    }
-
-    fn string(&mut self) -> Option<&'a [u8]> {
-        let len = usize::try_from(self.i32()?).ok()?;
-        let (head, rest) = self.0.split_at_checked(len)?;
-        self.0 = rest;
-        Some(head)
     }
 }

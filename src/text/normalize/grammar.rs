@@ -11,6 +11,7 @@ use flate2::read::GzDecoder;
 
 use super::Language;
 use super::fst::Fst;
+use super::openfst;
 use crate::{Error, Result};
 
 /// The fields of a token class, in speaking order.
@@ -80,7 +81,7 @@ impl Grammar {
             GzDecoder::new(packed)
                 .read_to_end(&mut bytes)
                 .map_err(|e| Error::internal("unpacking a normalisation grammar", e))?;
-            Fst::read(&bytes)
+            openfst::read(&bytes)
         };
         Ok(Self {
             tagger: read(tagger)?,
@@ -89,11 +90,12 @@ impl Grammar {
         })
     }
 
-    /// `text` in words; `None` where the grammar has no reading for it.
-    pub fn read_aloud(&self, text: &str) -> Option<String> {
-        let tagged = self.tagger.rewrite(text.as_bytes())?;
+    /// `text` in words; `None` where the grammar has no reading for it, or the search is over `budget` (see
+    /// [`Fst::rewrite`]).
+    pub fn read_aloud(&self, text: &str, budget: &mut usize) -> Option<String> {
+        let tagged = self.tagger.rewrite(text.as_bytes(), budget)?;
         let ordered = reorder(&tagged, self.orders)?;
-        let spoken = self.verbalizer.rewrite(&ordered)?;
+        let spoken = self.verbalizer.rewrite(&ordered, budget)?;
         String::from_utf8(spoken).ok()
     }
 }
@@ -219,12 +221,12 @@ mod tests {
     fn both_grammars_load_and_read() {
         let chinese = Grammar::of(Language::Chinese).unwrap();
         assert_eq!(
-            chinese.read_aloud("2024年3月15日").unwrap(),
+            chinese.read_aloud("2024年3月15日", &mut 10_000).unwrap(),
             "二零二四年三月十五日"
         );
         let english = Grammar::of(Language::English).unwrap();
         assert_eq!(
-            english.read_aloud("room 204").unwrap(),
+            english.read_aloud("room 204", &mut 10_000).unwrap(),
             "room two hundred and four "
         );
     }

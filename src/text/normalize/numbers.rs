@@ -167,7 +167,7 @@ mod tests {
         ] {
             assert_eq!(spell_out(digits), words, "{digits}");
         }
-        assert_eq!(spell_out("a1b22 c"), "aoneb twenty-two c".replace("b ", "b"));
+        assert_eq!(spell_out("a1b22 c"), "aonebtwenty-two c");
         assert!(spell_out(&"1".repeat(37)).starts_with("one one one"));
     }
 

@@ -1,0 +1,82 @@
+# Set-up, checks and the server, for a machine with cargo, a C compiler and python3 (with pip and venv).
+# `make help` lists the targets.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+
+PORT ?= 5000
+# Port of the gRPC service; empty: the program's default
+GRPC_PORT ?=
+# More arguments for the program, as in: make serve ARGS="--model my-bundle"
+ARGS ?=
+PYTHON ?= python3
+CARGO ?= cargo
+
+LIBRARY := .runtime/lib/libonnxruntime.so.1.31.1
+VENV := .venv
+VENV_READY := $(VENV)/.ready
+BUNDLES := target/test-bundles
+TINY := $(BUNDLES)/tiny-cosyvoice2
+EXPORTER := $(shell find onnx/cosyserve_onnx -name '*.py' 2>/dev/null)
+PYTEST_DIRS := $(wildcard onnx/tests tests/client)
+
+.PHONY: help setup setup-gpu serve test test-rust test-python test-bundle lint fmt doc bench clean
+
+help: ## Lists the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  %-12s %s\n", $$1, $$2 }'
+
+setup: $(LIBRARY) ## Fetches ONNX Runtime (CPU) into .runtime
+
+$(LIBRARY): scripts/fetch-onnxruntime.sh scripts/onnxruntime.txt
+	@PYTHON=$(PYTHON) scripts/fetch-onnxruntime.sh
+	@touch $@
+
+setup-gpu: ## Fetches ONNX Runtime (CUDA 13) and, with CUDA=1, the CUDA libraries
+	@PYTHON=$(PYTHON) scripts/fetch-onnxruntime.sh --gpu $(if $(CUDA),--cuda-libraries)
+
+serve: setup ## Builds and starts the server (PORT, GRPC_PORT, ARGS)
+	$(CARGO) run --release --locked -- serve --port $(PORT) $(if $(GRPC_PORT),--grpc-port $(GRPC_PORT)) $(ARGS)
+
+# The exporter and the Python tests have an environment of their own.
+$(VENV_READY): onnx/pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/pip install --quiet --disable-pip-version-check --editable './onnx[test]'
+	@touch $@
+
+# The checkpoint that the reference implementation ran for the goldens, exported.
+$(TINY)/bundle.json: $(VENV_READY) $(EXPORTER) tests/goldens/tiny-cosyvoice2.tar.xz
+	rm -rf $(BUNDLES)/part $(TINY)
+	mkdir -p $(BUNDLES)/part
+	tar -xJf tests/goldens/tiny-cosyvoice2.tar.xz -C $(BUNDLES)/part
+	$(VENV)/bin/python -m cosyserve_onnx export $(BUNDLES)/part/CosyVoice2-0.5B $(BUNDLES)/part/bundle
+	mv $(BUNDLES)/part/bundle $(TINY)
+	rm -rf $(BUNDLES)/part
+
+test-bundle: $(TINY)/bundle.json ## Exports the bundle that the tests run on
+
+test: test-rust test-python ## Runs every test
+
+test-rust: setup test-bundle ## Runs the Rust tests
+	$(CARGO) test --locked
+
+test-python: setup test-bundle ## Runs the exporter's and the client's tests
+ifneq ($(PYTEST_DIRS),)
+	$(CARGO) build --locked --bin cosyserve
+	$(VENV)/bin/python -m pytest -q $(PYTEST_DIRS)
+endif
+
+lint: $(VENV_READY) ## Checks format, lints and documentation, Rust and Python
+	$(CARGO) fmt --check
+	$(VENV)/bin/ruff check --config onnx/pyproject.toml onnx $(wildcard tests examples)
+	$(CARGO) clippy --locked --all-targets -- -D warnings
+	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --locked --no-deps
+
+fmt: $(VENV_READY) ## Formats Rust and Python
+	$(CARGO) fmt
+	$(VENV)/bin/ruff check --fix --config onnx/pyproject.toml onnx $(wildcard tests examples)
+
+bench: setup ## Measures the release build (ARGS)
+	$(CARGO) run --release --locked -- bench $(ARGS)
+
+clean: ## Removes everything that was built or fetched
+	rm -rf target .venv .runtime .pytest_cache .ruff_cache

@@ -1,0 +1,219 @@
+"""Compares every stage of a bundle with the reference's own numbers (see tests/goldens/README.md)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tokenizers import Tokenizer
+
+from . import drive
+from .errors import ExportError
+
+# Largest absolute error allowed, per precision. logp: nats; mu, velocity, mel: log-mel units; f0: hertz.
+# fp32 must equal the reference up to rounding; fp16 and int8 must stay near it on the tiny random model, whose flat
+# distributions and unnormalised mels exaggerate rounding.
+TOLERANCES = {
+    "fp32": {"logp": 1e-3, "mu": 1e-3, "velocity": 1e-3, "mel": 2e-3, "f0": 0.01},
+    "fp16": {"logp": 5e-2, "mu": 2e-2, "velocity": 3e-2, "mel": 3e-2, "f0": 0.01},
+    "int8": {"logp": 5e-1, "mu": 1.2e-1, "velocity": 2e-1, "mel": 1.5e-1, "f0": 0.01},
+}
+NOISE_TOLERANCE = 2e-6
+# Weights rounded to fp16 cost the random tiny vocoder 44 dB (its magnitudes go through exp); a trained one keeps 70 dB.
+VOCODER_SNR_DB = {"fp32": 80.0, "fp16": 40.0, "int8": 40.0}
+
+
+@dataclass
+class Line:
+    """One comparison."""
+
+    stage: str
+    case: str
+    worst: float
+    mean: float
+    limit: float
+    unit: str = "max"  # "max": worst must not exceed limit; "dB": worst is a ratio that must reach it
+
+    @property
+    def passed(self) -> bool:
+        return bool(self.worst >= self.limit if self.unit == "dB" else self.worst <= self.limit)
+
+    def __str__(self) -> str:
+        verdict = "pass" if self.passed else "FAIL"
+        if self.unit == "dB":
+            numbers = f"snr {self.worst:.1f} dB"
+            return f"{self.stage:<14} {self.case:<26} {numbers:<28} at least {self.limit:g} dB  {verdict}"
+        numbers = f"max {self.worst:.2e}  mean {self.mean:.2e}"
+        return f"{self.stage:<14} {self.case:<26} {numbers}  tolerance {self.limit:g}  {verdict}"
+
+
+def compare(stage: str, case: str, ours: np.ndarray, theirs: np.ndarray, limit: float) -> Line:
+    """Largest and mean absolute difference; a wrong shape fails."""
+    if ours.shape != theirs.shape:
+        return Line(stage, f"{case} shape {list(ours.shape)} != {list(theirs.shape)}", np.inf, np.inf, limit)
+    difference = np.abs(ours.astype(np.float64) - theirs.astype(np.float64))
+    return Line(stage, case, float(difference.max(initial=0)), float(difference.mean()) if ours.size else 0.0, limit)
+
+
+def snr(stage: str, case: str, ours: np.ndarray, theirs: np.ndarray, limit: float) -> Line:
+    """Signal to error ratio in decibels."""
+    if ours.shape != theirs.shape:
+        return Line(stage, f"{case} shape {list(ours.shape)} != {list(theirs.shape)}", -np.inf, np.inf, limit, "dB")
+    signal = np.sum(theirs.astype(np.float64) ** 2)
+    error = np.sum((ours.astype(np.float64) - theirs) ** 2) + 1e-30
+    return Line(stage, case, float(10 * np.log10(signal / error)), 0.0, limit, "dB")
+
+
+class Checker:
+    """The comparisons of one generation-2 bundle."""
+
+    def __init__(self, bundle: Path, goldens: Path, threads: int = 0):
+        self.bundle, self.goldens, self.threads = bundle, goldens, threads
+        self.manifest = drive.read_manifest(bundle)
+        if self.manifest["generation"] != 2:
+            raise ExportError(f"{bundle}: generation {self.manifest['generation']} has no check yet")
+        self.precision = self.manifest["precision"]
+        self.limits = TOLERANCES[self.precision]
+        self._check_same_model()
+
+    def _golden(self, name: str) -> Any:
+        path = self.goldens / name
+        if not path.is_file():
+            raise ExportError(f"{path}: missing golden")
+        return np.load(path)
+
+    def _check_same_model(self) -> None:
+        """The goldens belong to one set of weights; a bundle of another model cannot be compared."""
+        width = self._golden("tiny/llm_2.npz")["zero_shot/lm_input"].shape[1]
+        facts = self.manifest["llm"]
+        if facts["text_vocab"] != 151936 or facts["layers"] * facts["head_dim"] * facts["kv_heads"] != width:
+            raise ExportError(
+                f"{self.bundle}: these goldens are of the tiny model (width {width}); export its checkpoint "
+                "(tests/goldens/tiny-cosyvoice2.tar.xz) and check that bundle"
+            )
+
+    def lines(self) -> Iterator[Line]:
+        """Every comparison, cheapest first."""
+        yield from self.tokenizer()
+        yield from self.noise()
+        yield from self.llm()
+        yield from self.llm_batched()
+        yield from self.flow()
+        yield from self.vocoder()
+
+    def tokenizer(self) -> Iterator[Line]:
+        """Count of sentences whose ids differ."""
+        path = self.goldens / "common/text.json"
+        if not path.is_file():
+            return
+        data = json.loads(path.read_text(encoding="utf-8"))
+        tokenizer = Tokenizer.from_file(str(self.bundle / self.manifest["tokenizer"]["file"]))
+        pairs = zip(data["sentences"], data["tokens"]["qwen_v2"], strict=True)
+        wrong = sum(tokenizer.encode(s).ids != ids for s, ids in pairs)
+        yield Line("tokenizer", f"{len(data['sentences'])} sentences", wrong, wrong / len(data["sentences"]), 0)
+        specials = data["specials"]["qwen_v2"]
+        wrong = sum(tokenizer.token_to_id(text) != number for text, number in specials.items())
+        yield Line("tokenizer", f"{len(specials)} special tokens", wrong, wrong / len(specials), 0)
+
+    def noise(self) -> Iterator[Line]:
+        """The fixed noise of the flow."""
+        flow = self.manifest["flow"]["noise"]
+        ours = np.fromfile(self.bundle / flow["file"], "<f4").reshape(self.manifest["mel"]["bins"], flow["frames"])
+        for file, key in (("noise_2", "rand_noise_head"), ("flow_2", "rand_noise")):
+            theirs = self._golden(f"tiny/{file}.npz")[key]
+            yield compare("noise", file, ours[: theirs.shape[0], : theirs.shape[1]], theirs, NOISE_TOLERANCE)
+
+    def llm(self) -> Iterator[Line]:
+        """Log-probabilities: prefill (row 0), then eight steps fed with the reference's tokens."""
+        golden = self._golden("tiny/llm_2.npz")
+        for case in sorted({k.split("/")[0] for k in golden.files}):
+            model, prompt = self._llm_case(golden, case, rows=1)
+            logp = [drive.log_softmax(model.step([prompt]))[0]]
+            for token in golden[f"{case}/greedy_tokens"][:8]:
+                logp.append(drive.log_softmax(model.step([[model.facts["speech_offset"] + int(token)]]))[0])
+            yield compare("llm", case, np.stack(logp), golden[f"{case}/step_logp"], self.limits["logp"])
+
+    def _llm_case(self, golden: Any, case: str, rows: int) -> tuple[drive.Llm, list[int]]:
+        model = drive.Llm(self.bundle, self.manifest, rows, 256, self.threads)
+        texts = [*golden[f"{case}/prompt_text"][0].tolist(), *golden[f"{case}/text"][0].tolist()]
+        return model, model.prompt(texts, golden[f"{case}/prompt_speech_token"][0].tolist())
+
+    def llm_batched(self) -> Iterator[Line]:
+        """Both cases as rows of one padded batch, prefill and steps, against the reference."""
+        golden = self._golden("tiny/llm_2.npz")
+        cases = sorted({k.split("/")[0] for k in golden.files})
+        prompts = [self._llm_case(golden, case, 1)[1] for case in cases]
+        model = drive.Llm(self.bundle, self.manifest, len(cases), 256, self.threads)
+        logp = [drive.log_softmax(model.step(prompts))]
+        for i in range(8):
+            ids = [[model.facts["speech_offset"] + int(golden[f"{c}/greedy_tokens"][i])] for c in cases]
+            logp.append(drive.log_softmax(model.step(ids)))
+        theirs = np.stack([golden[f"{c}/step_logp"] for c in cases], axis=1)
+        yield compare("llm", "batch of both", np.stack(logp), theirs, self.limits["logp"])
+
+    def flow(self) -> Iterator[Line]:
+        """Encoder, first velocity and mel of every case; the mel of every streamed chunk."""
+        model = drive.Flow(self.bundle, self.manifest, self.threads)
+        golden = self._golden("tiny/flow_2.npz")
+        for case in sorted({k.split("/")[0] for k in golden.files if k.endswith("/mel")}):
+            final, streaming = "final1" in case, case.endswith("stream1")
+            part = {k.split("/")[1]: golden[k] for k in golden.files if k.startswith(f"{case}/")}
+            tokens = np.concatenate([part["prompt_token"], part["token"]], axis=1)
+            if "est1_mu" in part:
+                yield from self._flow_details(model, case, part, tokens, final, streaming)
+            mel = model.mel(tokens, part["embedding"], part["prompt_feat"], final, streaming)
+            yield compare("flow", case, mel, part["mel"], self.limits["mel"])
+        yield from self._flow_chunks(model)
+
+    def _flow_details(
+        self, model: drive.Flow, case: str, part: dict[str, Any], tokens: Any, final: bool, streaming: bool
+    ) -> Iterator[Line]:
+        mu, spks = model.encode(tokens, part["embedding"], final, streaming)
+        yield compare("flow_encoder", f"{case} mu", mu[0], part["est1_mu"], self.limits["mu"])
+        yield compare("flow_encoder", f"{case} spks", spks[0], part["est1_spks"], self.limits["mu"])
+        given = [part[f"est1_{n}"][None] for n in ("x", "mu", "spks", "cond")]
+        velocity = model.velocity(given[0], given[1], float(part["est_t"][0]), given[2], given[3], streaming)
+        theirs = np.stack([part["est1_v_cond"], part["est1_v_uncond"]])
+        yield compare("flow_estimator", case, velocity, theirs, self.limits["velocity"])
+
+    def _flow_chunks(self, model: drive.Flow) -> Iterator[Line]:
+        golden = self._golden("tiny/stream_2.npz")
+        tokens, prompt = golden["stream/token"], golden["stream/prompt_token"]
+        for i in range(len(golden["stream/chunk_samples"])):
+            name = f"stream/chunk{i}"
+            count = int(golden[f"{name}/n_token"][0])
+            mel = model.mel(
+                np.concatenate([prompt, tokens[:, :count]], axis=1),
+                golden["stream/embedding"],
+                golden["stream/prompt_feat"],
+                bool(golden[f"{name}/finalize"][0]),
+                bool(golden[f"{name}/streaming"][0]),
+            )
+            yield compare("flow", name, mel, golden[f"{name}/mel"], self.limits["mel"])
+
+    def vocoder(self) -> Iterator[Line]:
+        """f0, and samples with the reference's own source."""
+        model = drive.Vocoder(self.bundle, self.manifest, self.threads)
+        golden = self._golden("tiny/hift_2.npz")
+        mel = golden["full/mel"]
+        yield compare("hift_f0", "full", model.f0(mel), golden["full/f0"], self.limits["f0"])
+        silence = np.zeros(golden["full/source"].shape, np.float32)
+        for case in ("full", "cached", "decode_zero_source"):
+            source = silence if case == "decode_zero_source" else golden[f"{case}/source"]
+            audio = model.audio(mel, source)
+            yield snr("hift_decoder", case, audio, golden[f"{case}/audio"], VOCODER_SNR_DB[self.precision])
+
+
+def check(bundle: Path, goldens: Path, log: Callable[[str], None]) -> bool:
+    """Runs every comparison; True if all passed."""
+    failures = total = 0
+    for line in Checker(bundle, goldens).lines():
+        log(str(line))
+        total += 1
+        failures += not line.passed
+    log(f"{total - failures} of {total} passed")
+    return failures == 0

@@ -1,0 +1,156 @@
+"""Runs a bundle's stages with ONNX Runtime and numpy, as the server does: for `check` and the tests."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime as ort
+
+from .errors import ExportError
+
+FULL = 1 << 30  # a chunk longer than any utterance: full attention
+
+
+def read_manifest(bundle: Path) -> dict[str, Any]:
+    """bundle.json of a format this package writes."""
+    path = bundle / "bundle.json"
+    if not path.is_file():
+        raise ExportError(f"{bundle}: no bundle.json inside")
+    manifest = json.loads(path.read_text(encoding="utf-8"))
+    if manifest.get("format") != 1:
+        raise ExportError(f"{path}: format {manifest.get('format')} is not known")
+    return manifest
+
+
+def session(path: Path, threads: int = 0) -> ort.InferenceSession:
+    """A CPU session; `threads` 0 lets ONNX Runtime choose."""
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.log_severity_level = 3
+    return ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+
+
+def log_softmax(logits: np.ndarray) -> np.ndarray:
+    """Over the last axis, in f64."""
+    x = logits.astype(np.float64)
+    x = x - x.max(axis=-1, keepdims=True)
+    return x - np.log(np.exp(x).sum(axis=-1, keepdims=True))
+
+
+class Llm:
+    """The language model with one shared key/value buffer of `rows` rows and `length` positions."""
+
+    def __init__(self, bundle: Path, manifest: dict[str, Any], rows: int, length: int, threads: int = 0):
+        self.facts = manifest["llm"]
+        self._session = session(bundle / self.facts["file"], threads)
+        kind = np.float16 if self.facts["kv_dtype"] == "f16" else np.float32
+        shape = (rows, self.facts["kv_heads"], length, self.facts["head_dim"])
+        self._buffer = {
+            f"{i}.{part}": ort.OrtValue.ortvalue_from_numpy(np.zeros(shape, kind))
+            for i in range(self.facts["layers"])
+            for part in ("key", "value")
+        }
+        self._lengths = np.zeros(rows, np.int64)
+
+    def prompt(self, texts: list[int], speech: list[int]) -> list[int]:
+        """Ids of [sos, text, task, speech] in the one id space."""
+        f = self.facts
+        return [f["sos_id"], *texts, f["task_id"], *(f["speech_offset"] + s for s in speech)]
+
+    def step(self, ids: list[list[int]]) -> np.ndarray:
+        """Appends `ids[row]` to every row, right-padded to the longest; logits [rows, speech_vocab] of each last id."""
+        longest = max(len(i) for i in ids)
+        counts = np.array([len(i) for i in ids], np.int64)
+        padded = np.array([[*i, *[0] * (longest - len(i))] for i in ids], np.int64)
+        self._lengths += counts
+        binding = self._session.io_binding()
+        binding.bind_cpu_input("input_ids", padded)
+        binding.bind_cpu_input("last_index", counts - 1)
+        binding.bind_cpu_input("seqlens_k", (self._lengths - 1).astype(np.int32))
+        binding.bind_cpu_input("total_sequence_length", np.array(self._lengths.max(), np.int32))
+        binding.bind_output("logits")
+        for name, value in self._buffer.items():
+            binding.bind_ortvalue_input(f"past_key_values.{name}", value)
+            binding.bind_ortvalue_output(f"present.{name}", value)
+        self._session.run_with_iobinding(binding)
+        return binding.get_outputs()[0].numpy()
+
+
+class Flow:
+    """Tokens to mel: encoder, fixed noise, Euler steps with classifier-free guidance."""
+
+    def __init__(self, bundle: Path, manifest: dict[str, Any], threads: int = 0):
+        self.facts = manifest["flow"]
+        self.ratio, self.bins = manifest["token_mel_ratio"], manifest["mel"]["bins"]
+        self._encoder = session(bundle / self.facts["encoder"]["file"], threads)
+        self._estimator = session(bundle / self.facts["estimator"]["file"], threads)
+        noise = self.facts["noise"]
+        self.noise = np.fromfile(bundle / noise["file"], "<f4").reshape(self.bins, noise["frames"])
+
+    def encode(self, tokens: np.ndarray, embedding: np.ndarray, final: bool, streaming: bool) -> list[np.ndarray]:
+        """mu [1, bins, frames] and spks [1, bins] of prompt and new tokens [1, T]; not final: the last are context."""
+        ahead = 0 if final else self.facts["lookahead_tokens"]
+        cut = tokens.shape[1] - ahead
+        chunk = self.facts["chunk_tokens"] if streaming else FULL
+        feed = {
+            "token": tokens[:, :cut].astype(np.int64),
+            "context": tokens[:, cut:].astype(np.int64),
+            "embedding": embedding.astype(np.float32),
+            "chunk": np.array(chunk, np.int64),
+        }
+        return self._encoder.run(["mu", "spks"], feed)
+
+    def velocity(self, x: Any, mu: Any, t: float, spks: Any, cond: Any, streaming: bool) -> np.ndarray:
+        """[2, bins, frames]: with the condition, and without."""
+        chunk = self.facts["chunk_tokens"] * self.ratio if streaming else FULL
+        feed = {
+            "x": np.concatenate([x, x]),
+            "mu": np.concatenate([mu, np.zeros_like(mu)]),
+            "t": np.full(2, t, np.float32),
+            "spks": np.concatenate([spks, np.zeros_like(spks)]),
+            "cond": np.concatenate([cond, np.zeros_like(cond)]),
+            "chunk": np.array(chunk, np.int64),
+        }
+        return self._estimator.run(["velocity"], feed)[0]
+
+    def times(self) -> np.ndarray:
+        """The f32 grid of the solver: 0 .. 1, bent by 1 - cos(pi t / 2) for the cosine schedule."""
+        t = np.linspace(0, 1, self.facts["steps"] + 1, dtype=np.float32)
+        return np.float32(1) - np.cos(t * np.float32(0.5 * np.pi)) if self.facts["schedule"] == "cosine" else t
+
+    def mel(
+        self, tokens: np.ndarray, embedding: np.ndarray, prompt: np.ndarray, final: bool, streaming: bool
+    ) -> np.ndarray:
+        """[bins, new frames] behind a prompt mel [frames, bins]."""
+        mu, spks = self.encode(tokens, embedding, final, streaming)
+        frames, known = mu.shape[2], prompt.shape[0]
+        cond = np.zeros_like(mu)
+        cond[0, :, :known] = prompt.T
+        x, grid, rate = self.noise[None, :, :frames].copy(), self.times(), np.float32(self.facts["cfg_rate"])
+        t = grid[0]
+        for following in grid[1:]:
+            dt = following - t
+            v = self.velocity(x, mu, float(t), spks, cond, streaming)
+            x = x + dt * ((1 + rate) * v[:1] - rate * v[1:])
+            t = t + dt
+        return x[0, :, known:]
+
+
+class Vocoder:
+    """Mel to f0 and, with a source, to samples."""
+
+    def __init__(self, bundle: Path, manifest: dict[str, Any], threads: int = 0):
+        self.facts = manifest["vocoder"]
+        self._f0 = session(bundle / self.facts["f0"]["file"], threads)
+        self._decoder = session(bundle / self.facts["decoder"]["file"], threads)
+
+    def f0(self, mel: np.ndarray) -> np.ndarray:
+        """Hertz [frames] of a mel [bins, frames]."""
+        return self._f0.run(["f0"], {"mel": mel[None]})[0][0]
+
+    def audio(self, mel: np.ndarray, source: np.ndarray) -> np.ndarray:
+        """Samples [frames * hop] of a mel [bins, frames] and a source [frames * hop]."""
+        return self._decoder.run(["audio"], {"mel": mel[None], "source": source.reshape(1, 1, -1)})[0][0]

@@ -1,0 +1,88 @@
+"""Every stage of every precision against the reference's numbers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cosyserve_onnx import drive, hift, hyper_yaml, noise, torch_file
+from cosyserve_onnx.check import NOISE_TOLERANCE, Checker, snr
+from cosyserve_onnx.errors import ExportError
+from cosyserve_onnx.graph import F32
+
+
+def test_noise_is_torch_randn(goldens: Path) -> None:
+    ours = noise.flow_noise(80, 512)
+    theirs = np.load(goldens / "tiny/flow_2.npz")["rand_noise"]
+    assert ours.shape == theirs.shape and np.abs(ours - theirs).max() <= NOISE_TOLERANCE
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16", "int8"])
+@pytest.mark.parametrize("stage", ["tokenizer", "noise", "llm", "llm_batched", "flow", "vocoder"])
+def test_stage(bundles: dict[str, Path], goldens: Path, precision: str, stage: str) -> None:
+    lines = list(getattr(Checker(bundles[precision], goldens, threads=2), stage)())
+    assert lines
+    assert [str(line) for line in lines if not line.passed] == []
+
+
+def test_all_five_flow_cases_are_checked(bundles: dict[str, Path], goldens: Path) -> None:
+    cases = {line.case for line in Checker(bundles["fp32"], goldens).flow() if line.stage == "flow"}
+    assert {"final0_stream0", "final0_stream1", "final1_stream0", "final1_stream1", "noprompt_final1_stream0"} <= cases
+
+
+@pytest.fixture(scope="module")
+def model(bundles: dict[str, Path]):
+    manifest = drive.read_manifest(bundles["fp32"])
+    return lambda rows: drive.Llm(bundles["fp32"], manifest, rows, 64, threads=2)
+
+
+def test_padded_batch_equals_single_rows(model) -> None:
+    rng = np.random.default_rng(0)
+    prompts = [[int(i) for i in rng.integers(151936, 158500, n)] for n in (3, 17, 9)]
+    batch = model(3)
+    together = [batch.step(prompts), batch.step([[151940]] * 3)]
+    for row, prompt in enumerate(prompts):
+        single = model(1)
+        for step, ids in enumerate((prompt, [151940])):
+            np.testing.assert_allclose(together[step][row], single.step([ids])[0], atol=1e-5)
+
+
+def test_appending_several_ids_equals_one_at_a_time(model) -> None:
+    ids = [int(i) for i in np.random.default_rng(1).integers(151936, 158500, 12)]
+    whole, parts = model(1), model(1)
+    expected = whole.step([ids])
+    parts.step([ids[:7]])
+    np.testing.assert_allclose(parts.step([ids[7:]]), expected, atol=1e-5)
+
+
+def test_flow_rows_are_independent(bundles: dict[str, Path]) -> None:
+    """Two different utterances of one length in one batch give what each gives alone."""
+    flow = drive.Flow(bundles["fp32"], drive.read_manifest(bundles["fp32"]))
+    rng = np.random.default_rng(2)
+    tokens, embedding = rng.integers(0, 6561, (2, 11)), rng.standard_normal((2, 192))
+    both = flow.encode(tokens, embedding, final=False, streaming=True)
+    for row in range(2):
+        alone = flow.encode(tokens[row : row + 1], embedding[row : row + 1], final=False, streaming=True)
+        for ours, theirs in zip(both, alone, strict=True):
+            np.testing.assert_allclose(ours[row], theirs[0], atol=1e-5)
+
+
+def test_snake_without_folding(checkpoint: Path, goldens: Path, tmp_path: Path, monkeypatch) -> None:
+    """Where an alpha is too small to divide weights by, the activation is written out."""
+    monkeypatch.setattr(hift, "SMALLEST_FOLDED_ALPHA", 1e9)
+    config = hyper_yaml.load(checkpoint / "cosyvoice2.yaml")["hift"]
+    hift.build_decoder(config, torch_file.load_state(checkpoint / "hift.pt"), F32).save(tmp_path / "hift.onnx")
+    golden = np.load(goldens / "tiny/hift_2.npz")
+    feed = {"mel": golden["full/mel"][None], "source": golden["full/source"][None]}
+    audio = drive.session(tmp_path / "hift.onnx").run(["audio"], feed)[0][0]
+    assert snr("hift_decoder", "full", audio, golden["full/audio"], 80).passed
+
+
+def test_goldens_of_another_model_are_refused(bundles: dict[str, Path], goldens: Path, monkeypatch) -> None:
+    manifest = drive.read_manifest(bundles["fp32"])
+    manifest["llm"]["layers"] += 1
+    monkeypatch.setattr(drive, "read_manifest", lambda _bundle: manifest)
+    with pytest.raises(ExportError, match="tiny model"):
+        Checker(bundles["fp32"], goldens)

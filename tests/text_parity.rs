@@ -1,0 +1,189 @@
+//! The text front end against what the reference implementation made of 44 sentences (`goldens/common/text.json`).
+//!
+//! `COSYSERVE_TOKENIZER=path/to/tokenizer.json` runs it with a bundle's own tokenizer instead of the reduced one.
+
+#![allow(clippy::unwrap_used)]
+
+use std::path::{Path, PathBuf};
+
+use cosyserve::text::normalize::{self, cleanup, numbers};
+use cosyserve::text::split::{SplitRule, split};
+use cosyserve::text::{Language, TextFrontend, TextTokenizer};
+use serde_json::Value;
+
+fn here(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests").join(path)
+}
+
+fn goldens() -> Value {
+    serde_json::from_slice(&std::fs::read(here("goldens/common/text.json")).unwrap()).unwrap()
+}
+
+fn tokenizer() -> TextTokenizer {
+    let path = std::env::var_os("COSYSERVE_TOKENIZER").map(PathBuf::from);
+    TextTokenizer::from_file(&path.unwrap_or_else(|| here("fixtures/tokenizer_subset.json"))).unwrap()
+}
+
+fn strings(list: &Value) -> Vec<String> {
+    list.as_array()
+        .unwrap()
+        .iter()
+        .map(|s| s.as_str().unwrap().to_owned())
+        .collect()
+}
+
+/// Counts agreement over the sentences, printing each difference.
+fn agreement<T: PartialEq + std::fmt::Debug>(
+    what: &str,
+    goldens: &Value,
+    wanted: impl Fn(usize) -> T,
+    got: impl Fn(&str) -> T,
+) -> usize {
+    let sentences = strings(&goldens["sentences"]);
+    let mut same = 0;
+    for (i, sentence) in sentences.iter().enumerate() {
+        let (wanted, got) = (wanted(i), got(sentence));
+        if got == wanted {
+            same += 1;
+        } else {
+            println!("{what} {i}: {sentence:?}\n  reference {wanted:?}\n  here      {got:?}");
+        }
+    }
+    println!("{what}: {same} of {} agree", sentences.len());
+    assert_eq!(sentences.len(), 44);
+    same
+}
+
+#[test]
+fn tokenizer_ids_are_those_of_the_reference() {
+    let (goldens, tokenizer) = (goldens(), tokenizer());
+    let wanted = |i: usize| -> Vec<i64> {
+        goldens["tokens"]["qwen_v2"][i]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|id| id.as_i64().unwrap())
+            .collect()
+    };
+    assert_eq!(
+        agreement("tokens", &goldens, wanted, |s| tokenizer.encode(s).unwrap()),
+        44
+    );
+    for (token, id) in goldens["specials"]["qwen_v2"].as_object().unwrap() {
+        assert_eq!(tokenizer.special(token), id.as_i64(), "{token}");
+        assert_eq!(
+            tokenizer.encode(&format!("好{token}a")).unwrap()[1],
+            id.as_i64().unwrap(),
+            "{token}"
+        );
+    }
+    for (i, sentence) in strings(&goldens["sentences"]).iter().enumerate() {
+        assert_eq!(&tokenizer.decode(&wanted(i)).unwrap(), sentence);
+    }
+}
+
+#[test]
+fn the_grammars_read_as_wetext_does() {
+    let goldens = goldens();
+    let wanted = |i: usize| goldens["wetext_raw"][i].as_str().unwrap().to_owned();
+    assert_eq!(
+        agreement("grammar", &goldens, wanted, |s| normalize::read_numbers(
+            s,
+            Language::of(s)
+        )),
+        44
+    );
+}
+
+/// The one difference: circled digits, which the reference reads "zero" as one number, are read each by its value.
+#[test]
+fn normalisation_is_that_of_the_reference() {
+    let (goldens, frontend) = (goldens(), TextFrontend::new(tokenizer()));
+    let wanted = |i: usize| {
+        goldens["normalized"]["wetext/qwen_v2"][i]["nosplit"]
+            .as_str()
+            .unwrap()
+            .to_owned()
+    };
+    assert_eq!(
+        agreement("normalisation", &goldens, wanted, |s| frontend.normalize(s)),
+        43
+    );
+}
+
+/// Differences: circled digits (above), and punctuation alone, for which the reference has no segments and here the
+/// text is refused.
+#[test]
+fn segments_are_those_of_the_reference() {
+    let (goldens, frontend) = (goldens(), TextFrontend::new(tokenizer()));
+    let wanted = |i: usize| strings(&goldens["normalized"]["wetext/qwen_v2"][i]["split"]);
+    let same = agreement("segments", &goldens, wanted, |s| {
+        frontend.segments(s).unwrap_or_default()
+    });
+    assert_eq!(same, 43);
+    assert!(frontend.segments("。。。！！！").is_err());
+}
+
+/// The clean-ups by themselves, as the reference does them where WeText is missing.
+#[test]
+fn cleanups_alone_are_those_of_the_reference() {
+    let goldens = goldens();
+    let wanted = |i: usize| {
+        goldens["normalized"]["none/qwen_v2"][i]["nosplit"]
+            .as_str()
+            .unwrap()
+            .to_owned()
+    };
+    let same = agreement("clean-ups", &goldens, wanted, |s| {
+        if s.contains("<|") {
+            return s.to_owned();
+        }
+        match Language::of(s) {
+            Language::Chinese => cleanup::chinese(s),
+            Language::English => numbers::spell_out(s),
+        }
+    });
+    assert_eq!(same, 43);
+}
+
+#[test]
+fn splitting_follows_every_rule_of_the_reference() {
+    let (goldens, tokenizer) = (goldens(), tokenizer());
+    let sentences = strings(&goldens["sentences"]);
+    let cases = goldens["split_paragraph_qwen_v2"].as_object().unwrap();
+    for (case, wanted) in cases {
+        let fields: Vec<&str> = case.split('|').collect();
+        let number = |i: usize| fields[i].parse::<usize>().unwrap();
+        let language = if fields[0] == "zh" {
+            Language::Chinese
+        } else {
+            Language::English
+        };
+        let rule = SplitRule {
+            max: number(2),
+            min: number(3),
+            merge: number(4),
+            commas: fields[5] == "True",
+        };
+        let got = split(&sentences[number(1)], language, rule, |s| tokenizer.count(s)).unwrap();
+        assert_eq!(got, strings(wanted), "{case}");
+    }
+    println!("splitter: {} of {} agree", cases.len(), cases.len());
+}
+
+#[test]
+fn numbers_read_as_inflect_reads_them() {
+    let goldens = goldens();
+    let mut same = 0;
+    let cases = goldens["number_to_words"].as_object().unwrap();
+    for (number, words) in cases {
+        let got = numbers::spell_out(number);
+        if got == words.as_str().unwrap() {
+            same += 1;
+        } else {
+            // The reference reads a lone superscript "zero".
+            assert_eq!((number.as_str(), got.as_str()), ("²", "two"));
+        }
+    }
+    println!("numbers: {same} of {} agree", cases.len());
+}
