@@ -58,6 +58,10 @@ pub const LOG_FILES_KEPT: usize = 14;
 pub const VERIFY_BYTES: u64 = 256 << 20;
 /// Longest silence of a client that is sending a request body.
 pub const BODY_IDLE: Duration = Duration::from_secs(30);
+/// Bytes taken in and thrown away after a request was refused, so that its client gets to read the answer.
+pub const DISCARD_BYTES: usize = 128 << 20;
+/// Time that may take.
+pub const DISCARD_TIME: Duration = Duration::from_secs(5);
 /// Time a client may take to send a request's headers.
 pub const HEADER_READ: Duration = Duration::from_secs(30);
 /// Longest silence of a client that is not taking the answer it asked for.

@@ -1,6 +1,7 @@
 //! The command line as a user meets it.
 //!
-//! `COSYSERVE_TEST_MODEL` names another bundle than `onnx/bundled`.
+//! `COSYSERVE_TEST_MODEL` names another bundle than `onnx/bundled`, `COSYSERVE_TEST_BINARY` another binary than the
+//! one just built (a release build, an installed one).
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -20,8 +21,13 @@ fn bundle() -> PathBuf {
     std::env::var_os("COSYSERVE_TEST_MODEL").map_or(bundled, PathBuf::from)
 }
 
+fn binary() -> PathBuf {
+    let built = || PathBuf::from(env!("CARGO_BIN_EXE_cosyserve"));
+    std::env::var_os("COSYSERVE_TEST_BINARY").map_or_else(built, PathBuf::from)
+}
+
 fn command(data: &Path, args: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_cosyserve"));
+    let mut command = Command::new(binary());
     for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("COSYSERVE_")) {
         command.env_remove(name);
     }

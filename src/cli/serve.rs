@@ -48,7 +48,7 @@ pub struct ServeArgs {
         help_heading = "Network"
     )]
     port: u16,
-    /// Origin that browsers may call from (repeatable) [default: any]
+    /// Origin that browsers may call from (repeatable; * for any) [default: any]
     #[arg(
         long,
         env = "COSYSERVE_CORS_ORIGIN",
@@ -75,7 +75,7 @@ pub async fn run(args: ServeArgs) -> Result<()> {
         port: args.port,
         engine: args.model.options()?,
         api: ApiOptions {
-            cors_origins: args.cors_origin,
+            cors_origins: origins(args.cors_origin),
             // An empty variable is how an environment says "none".
             api_key: args
                 .api_key
@@ -89,6 +89,14 @@ pub async fn run(args: ServeArgs) -> Result<()> {
         hurry.next().await;
     };
     server::run(options, async move { stop.next().await }, again, announce).await
+}
+
+/// The origins to restrict to; `*` among them lifts the restriction.
+fn origins(named: Vec<HeaderValue>) -> Vec<HeaderValue> {
+    match named.iter().any(|origin| origin == "*") {
+        true => Vec::new(),
+        false => named,
+    }
 }
 
 /// The one line on standard output; nobody reading it is no reason to stop.
@@ -130,5 +138,17 @@ impl Signals {
             _ = self.terminate.recv() => {}
             _ = self.interrupt.recv() => {}
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_star_is_any_origin() {
+        let list = |names: &[&'static str]| names.iter().map(|name| HeaderValue::from_static(name)).collect();
+        assert_eq!(origins(list(&["https://a", "*"])), Vec::<HeaderValue>::new());
+        assert_eq!(origins(list(&["https://a"])), ["https://a"]);
     }
 }

@@ -167,3 +167,36 @@ async fn connections_are_kept_alive() {
         assert!(head.starts_with("http/1.1 200"), "{head}");
     }
 }
+
+#[tokio::test]
+async fn a_client_that_sends_too_much_gets_to_read_why() {
+    let server = start().await;
+    for (path, length, status) in [
+        ("/tts", 30 << 20, "413"),
+        ("/tts", 1 << 20, "400"),
+        ("/nowhere", 8 << 20, "404"),
+    ] {
+        let mut stream = TcpStream::connect(server.address).await.unwrap();
+        let head = format!(
+            "POST {path} HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\r\n"
+        );
+        stream.write_all(head.as_bytes()).await.unwrap();
+        stream.write_all(&vec![b'['; length]).await.unwrap();
+        let (head, body) = read_head_and(&mut stream, complete).await;
+        assert!(head.starts_with(&format!("http/1.1 {status}")), "{head}");
+        assert!(body.starts_with(b"{\"detail\":"));
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_asks_first_is_refused_at_once() {
+    let server = start().await;
+    let mut stream = TcpStream::connect(server.address).await.unwrap();
+    let head = "POST /tts HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: 99999999\r\n\
+                Expect: 100-continue\r\n\r\n";
+    stream.write_all(head.as_bytes()).await.unwrap();
+    let started = Instant::now();
+    let (head, _) = read_head_and(&mut stream, complete).await;
+    assert!(head.starts_with("http/1.1 413"), "{head}");
+    assert!(started.elapsed() < Duration::from_secs(2));
+}

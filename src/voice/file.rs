@@ -71,6 +71,15 @@ pub fn read(path: &Path) -> Result<Voice> {
     })
 }
 
+/// How the name of a file that is being written begins and ends.
+const UNFINISHED: (&str, &str) = (".new-", ".tmp");
+
+/// Whether this is what a writer left that did not finish.
+pub fn is_unfinished(path: &Path) -> bool {
+    let name = path.file_name().and_then(|name| name.to_str());
+    name.is_some_and(|name| name.starts_with(UNFINISHED.0) && name.ends_with(UNFINISHED.1))
+}
+
 /// Writes a voice so that `path` holds either the old file or the whole new one, also after a crash: a temporary
 /// file in the same directory, flushed to disk, renamed over it, and the directory flushed.
 pub fn write(path: &Path, voice: &Voice, bins: usize) -> Result<()> {
@@ -80,8 +89,8 @@ pub fn write(path: &Path, voice: &Voice, bins: usize) -> Result<()> {
         .parent()
         .ok_or_else(|| failed("it has no directory".into()))?;
     let mut file = tempfile::Builder::new()
-        .prefix(".new-")
-        .suffix(".tmp")
+        .prefix(UNFINISHED.0)
+        .suffix(UNFINISHED.1)
         .tempfile_in(dir)
         .map_err(|e| failed(e.to_string()))?;
     file.write_all(&bytes)

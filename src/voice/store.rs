@@ -52,6 +52,10 @@ impl VoiceStore {
             .map_err(|e| Error::internal(&format!("reading {}", self.dir.display()), e))?;
         let mut saved = self.saved.write();
         for path in entries.flatten().map(|e| e.path()) {
+            if file::is_unfinished(&path) {
+                // Its writer was killed; a voice counts only from its renaming on.
+                let _ = std::fs::remove_file(&path);
+            }
             if path.extension().is_none_or(|e| e != "safetensors") {
                 continue;
             }

@@ -1,6 +1,7 @@
 //! The built binary with the bundled model, over HTTP: real speech, real voices on a real disk, real signals.
 //!
-//! `COSYSERVE_TEST_MODEL` names another bundle than `onnx/bundled`.
+//! `COSYSERVE_TEST_MODEL` names another bundle than `onnx/bundled`, `COSYSERVE_TEST_BINARY` another binary than the
+//! one just built (a release build, an installed one).
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

@@ -24,6 +24,12 @@ pub fn bundle() -> PathBuf {
     path
 }
 
+/// The binary under test.
+fn binary() -> PathBuf {
+    let built = || PathBuf::from(env!("CARGO_BIN_EXE_cosyserve"));
+    std::env::var_os("COSYSERVE_TEST_BINARY").map_or_else(built, PathBuf::from)
+}
+
 /// A running server; it is killed when dropped.
 pub struct Server {
     child: Child,
@@ -38,7 +44,7 @@ impl Server {
     /// Starts one on a free port, with its voices in `data`, and waits until it is ready.
     pub fn start(data: &Path, args: &[&str]) -> Self {
         let log = data.join("server.log");
-        let mut command = Command::new(env!("CARGO_BIN_EXE_cosyserve"));
+        let mut command = Command::new(binary());
         for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("COSYSERVE_")) {
             command.env_remove(name);
         }

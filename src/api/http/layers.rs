@@ -21,7 +21,7 @@ use crate::{
     api::{
         ApiState,
         error::{ApiError, ErrorBody, Fault},
-        http::body::BodyBudget,
+        http::{body::BodyBudget, unread::Unread},
     },
     limits,
 };
@@ -132,12 +132,16 @@ impl<S: Send + Sync> FromRequestParts<S> for RequestId {
 
 /// Gives the request its id, writes the access line once the whole answer has gone out, and keeps the cause of a 500
 /// in the log while the client gets the id to ask with.
-pub async fn track(mut request: Request, next: Next) -> Response {
+pub async fn track(request: Request, next: Next) -> Response {
     let id = RequestId::of(request.headers());
     let span = tracing::info_span!("request", id = id.as_str());
-    let mut line = AccessLine::new(&id, &request, span.clone());
+    let mut line = AccessLine::new(&id, &request);
+    let (unread, mut request) = Unread::watch(request);
     request.extensions_mut().insert(id.clone());
     let mut response = next.run(request).instrument(span.clone()).await;
+    if !response.status().is_success() {
+        unread.discard().await;
+    }
     if let Some(Fault(cause)) = response.extensions_mut().remove() {
         span.in_scope(|| tracing::error!(cause, "request failed"));
         let detail = format!(
@@ -177,11 +181,10 @@ struct AccessLine {
     started: Instant,
     status: u16,
     bytes: u64,
-    span: tracing::Span,
 }
 
 impl AccessLine {
-    fn new(id: &RequestId, request: &Request, span: tracing::Span) -> Self {
+    fn new(id: &RequestId, request: &Request) -> Self {
         Self {
             id: id.clone(),
             method: request.method().clone(),
@@ -189,7 +192,6 @@ impl AccessLine {
             started: Instant::now(),
             status: CLIENT_LEFT,
             bytes: 0,
-            span,
         }
     }
 
@@ -200,16 +202,13 @@ impl AccessLine {
 
 impl Drop for AccessLine {
     fn drop(&mut self) {
-        let _inside = self.span.enter();
-        tracing::info!(
-            target: "cosyserve::access",
-            id = self.id.as_str(),
-            method = %self.method,
-            path = self.path,
-            status = self.status,
-            ms = self.started.elapsed().as_millis() as u64,
-            bytes = self.bytes,
-            "answered"
-        );
+        let (id, path, status, bytes) = (self.id.as_str(), self.path.as_str(), self.status, self.bytes);
+        let (method, ms) = (self.method.as_str(), self.started.elapsed().as_millis() as u64);
+        // Probes come every few seconds; only their failures are news.
+        if matches!(path, "/health" | "/ready") && status == 200 {
+            tracing::debug!(target: "cosyserve::access", id, method, path, status, ms, bytes, "answered");
+        } else {
+            tracing::info!(target: "cosyserve::access", id, method, path, status, ms, bytes, "answered");
+        }
     }
 }

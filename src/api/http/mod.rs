@@ -6,6 +6,7 @@ pub mod openapi;
 pub mod root;
 pub mod speech;
 pub mod tts;
+pub mod unread;
 pub mod upload;
 pub mod voices;
 
