@@ -67,13 +67,14 @@ endif
 
 lint: $(VENV_READY) ## Checks format, lints and documentation, Rust and Python
 	$(CARGO) fmt --check
-	$(VENV)/bin/ruff check --config onnx/pyproject.toml onnx $(wildcard tests examples)
+	# From its own directory: seen from here, the folder `onnx` hides the package of that name.
+	cd onnx && ../$(VENV)/bin/ruff check .
 	$(CARGO) clippy --locked --all-targets -- -D warnings
 	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --locked --no-deps
 
 fmt: $(VENV_READY) ## Formats Rust and Python
 	$(CARGO) fmt
-	$(VENV)/bin/ruff check --fix --config onnx/pyproject.toml onnx $(wildcard tests examples)
+	cd onnx && ../$(VENV)/bin/ruff check --fix .
 
 bench: setup ## Measures the release build (ARGS)
 	$(CARGO) run --release --locked -- bench $(ARGS)
