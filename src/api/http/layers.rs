@@ -6,7 +6,11 @@ use axum::{
     Json, Router,
     body::{Body, HttpBody},
     extract::{FromRequestParts, Request, State},
-    http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header::CONTENT_LENGTH, request::Parts},
+    http::{
+        HeaderMap, HeaderName, HeaderValue, StatusCode,
+        header::{CONTENT_LENGTH, RETRY_AFTER},
+        request::Parts,
+    },
     middleware::{self, Next},
     response::{IntoResponse, Response},
 };
@@ -61,7 +65,14 @@ fn cors(state: &ApiState) -> CorsLayer {
         .allow_methods(AllowMethods::mirror_request())
         .allow_headers(AllowHeaders::mirror_request())
         .allow_credentials(true)
-        .expose_headers([X_REQUEST_ID, X_SEED, X_SAMPLE_RATE, X_CHANNELS, X_BIT_DEPTH])
+        .expose_headers([
+            X_REQUEST_ID,
+            X_SEED,
+            X_SAMPLE_RATE,
+            X_CHANNELS,
+            X_BIT_DEPTH,
+            RETRY_AFTER,
+        ])
         .max_age(std::time::Duration::from_secs(600))
 }
 

@@ -60,6 +60,7 @@ async fn answers_echo_the_origin_and_expose_the_headers() {
         "x-sample-rate",
         "x-channels",
         "x-bit-depth",
+        "retry-after",
     ] {
         assert!(exposed.contains(name), "{name} is not in {exposed}");
     }
