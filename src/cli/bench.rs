@@ -23,8 +23,9 @@ Examples:
   cosyserve bench --requests 64 --concurrency 8 --json > bench.json
   cosyserve bench --whole --text \"一段更长的文字。\"
 
-First audio is the time from a request to its first samples; RTF is the time a request took divided by the length of
-its speech (below 1 is faster than real time). Seeds are fixed, so two runs say the same.";
+First audio is the time from a request to its first samples; RTF is the time a request took
+divided by the length of its speech (below 1 is faster than real time). Seeds are fixed, so two
+runs say the same.";
 
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]

@@ -22,8 +22,9 @@ Examples:
   curl http://localhost:5000/tts -H 'Content-Type: application/json' \\
        -d '{\"tts_text\": \"你好\", \"spk_id\": \"中文女\"}' -o hello.mp3
 
-One line on standard output says when the server is ready; logs go to standard error. SIGTERM and SIGINT drain: new
-work is answered 503 while running speech ends. A second signal stops at once.";
+One line on standard output says when the server is ready; logs go to standard error.
+SIGTERM and SIGINT drain: new work is answered 503 while running speech ends. A second signal
+stops at once.";
 
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
