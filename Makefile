@@ -5,8 +5,6 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 
 PORT ?= 5000
-# Port of the gRPC service; empty: the program's default
-GRPC_PORT ?=
 # More arguments for the program, as in: make serve ARGS="--model my-bundle"
 ARGS ?=
 PYTHON ?= python3
@@ -20,22 +18,22 @@ TINY := $(BUNDLES)/tiny-cosyvoice2
 EXPORTER := $(shell find onnx/cosyserve_onnx -name '*.py' 2>/dev/null)
 PYTEST_DIRS := $(wildcard onnx/tests tests/client)
 
-.PHONY: help setup setup-gpu serve test test-rust test-python test-bundle lint fmt doc bench clean
+.PHONY: help setup setup-gpu serve test test-rust test-python test-bundle lint fmt bench clean
 
 help: ## Lists the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  %-12s %s\n", $$1, $$2 }'
 
 setup: $(LIBRARY) ## Fetches ONNX Runtime (CPU) into .runtime
 
-$(LIBRARY): scripts/fetch-onnxruntime.sh scripts/onnxruntime.txt
-	@PYTHON=$(PYTHON) scripts/fetch-onnxruntime.sh
+$(LIBRARY): docker/fetch-onnxruntime.sh docker/onnxruntime.txt
+	@PYTHON=$(PYTHON) docker/fetch-onnxruntime.sh
 	@touch $@
 
 setup-gpu: ## Fetches ONNX Runtime (CUDA 13) and, with CUDA=1, the CUDA libraries
-	@PYTHON=$(PYTHON) scripts/fetch-onnxruntime.sh --gpu $(if $(CUDA),--cuda-libraries)
+	@PYTHON=$(PYTHON) docker/fetch-onnxruntime.sh --gpu $(if $(CUDA),--cuda-libraries)
 
-serve: setup ## Builds and starts the server (PORT, GRPC_PORT, ARGS)
-	$(CARGO) run --release --locked -- serve --port $(PORT) $(if $(GRPC_PORT),--grpc-port $(GRPC_PORT)) $(ARGS)
+serve: setup ## Builds and starts the server (PORT, ARGS)
+	$(CARGO) run --release --locked -- serve --port $(PORT) $(ARGS)
 
 # The exporter and the Python tests have an environment of their own.
 $(VENV_READY): onnx/pyproject.toml

@@ -55,7 +55,9 @@ class _Exporter:
         half = options.precision == "fp16"
         # Compact weights for CPUs too: fp16 halves the files, the arithmetic stays f32.
         self.store = F32 if options.precision == "fp32" else F16
-        self.fast = Numbers(F16, F16) if half else Numbers(F32, self.store, options.precision == "int8")
+        self.fast = Numbers(F16, F16) if half else Numbers(F32, self.store)
+        if options.precision == "int8":
+            self.fast = Numbers(F32, I8, int8=True)
         # The encoder runs once a chunk: its weights need be small, not fast.
         self.small = Numbers(F32, I8) if options.precision == "int8" else Numbers(F32, self.store)
 

@@ -29,7 +29,7 @@ pub struct FlowInput<'a> {
     pub prompt_tokens: &'a [i64],
     /// Mel of the prompt, [frames, bins] row-major; frames = ratio * prompt tokens.
     pub prompt_feat: &'a [f32],
-    /// Speaker embedding [spk_dim].
+    /// Speaker embedding, `spk_dim` numbers.
     pub embedding: &'a [f32],
     /// Speech tokens to turn into mel, all so far.
     pub tokens: &'a [i64],
@@ -90,7 +90,7 @@ impl Flow {
         Ok(mel::frames(&mel, prompt_frames, mel.cols))
     }
 
-    /// Encoder outputs of `input`: mu [bins, frames] and the projected speaker vector [bins].
+    /// Encoder outputs of `input`: mu `[bins, frames]` and the projected speaker vector `[bins]`.
     pub fn encode(&self, input: &FlowInput<'_>) -> Result<(Mel, Vec<f32>)> {
         if input.embedding.len() != self.config.spk_dim {
             return Err(Error::Internal(format!(

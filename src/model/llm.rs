@@ -35,7 +35,7 @@ impl Llm {
         &self.config
     }
 
-    /// A new sequence for `ids` [S] with room for `room` more; returns it and the logits [speech_vocab] after the
+    /// A new sequence for `ids` with room for `room` more; returns it and the logits (`speech_vocab`) after the
     /// last id.
     pub fn prefill(&self, ids: &[i64], room: usize) -> Result<(Sequence, Vec<f32>)> {
         let needed = ids.len() + room;

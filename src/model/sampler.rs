@@ -26,7 +26,7 @@ impl<R: Rng> Draw for R {
     }
 }
 
-/// Picks the next id from `logits` [V] (changed in place: softmax, masks) given what was `decoded` so far.
+/// Picks the next id from `logits` (changed in place: softmax, masks) given what was `decoded` so far.
 pub fn sample(logits: &mut [f32], decoded: &[usize], config: &SamplingConfig, draw: &mut impl Draw) -> usize {
     softmax(logits);
     let nucleus = nucleus(logits, config.top_p, config.top_k);

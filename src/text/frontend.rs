@@ -58,7 +58,7 @@ impl TextFrontend {
             return Err(nothing_to_speak());
         }
         if segments.len() > TEXT_SEGMENTS {
-            return Err(Error::TooLarge(format!(
+            return Err(Error::Invalid(format!(
                 "tts_text makes {} segments; the limit is {TEXT_SEGMENTS}",
                 segments.len()
             )));
@@ -66,7 +66,7 @@ impl TextFrontend {
         for segment in &segments {
             // A token is at least one byte, so most segments need no counting.
             if segment.len() > SEGMENT_TEXT_TOKENS && self.tokenizer.count(segment)? > SEGMENT_TEXT_TOKENS {
-                return Err(Error::TooLarge(format!(
+                return Err(Error::Invalid(format!(
                     "tts_text has a part of more than {SEGMENT_TEXT_TOKENS} tokens that cannot be split"
                 )));
             }
@@ -128,7 +128,7 @@ fn bounded(field: &str, text: &str, limit: usize) -> Result<()> {
     if text.len() > limit {
         let chars = text.chars().count();
         if chars > limit {
-            return Err(Error::TooLarge(format!(
+            return Err(Error::Invalid(format!(
                 "{field} has {chars} characters; the limit is {limit}"
             )));
         }
@@ -162,16 +162,16 @@ mod tests {
         }
         assert!(matches!(
             frontend.segments(&"a".repeat(TTS_TEXT_CHARS + 1)),
-            Err(Error::TooLarge(_))
+            Err(Error::Invalid(_))
         ));
         assert!(frontend.segments(&"字".repeat(TTS_TEXT_CHARS)).is_ok());
         assert!(matches!(
             frontend.prompt_text(&"a".repeat(1001)),
-            Err(Error::TooLarge(_))
+            Err(Error::Invalid(_))
         ));
         assert!(matches!(
             frontend.instruct_text(&"a".repeat(1001), None),
-            Err(Error::TooLarge(_))
+            Err(Error::Invalid(_))
         ));
     }
 
@@ -181,7 +181,7 @@ mod tests {
         assert_eq!(frontend.segments("<|zh|> 3个。4个").unwrap(), ["<|zh|> 3个。4个"]);
         assert_eq!(frontend.normalize(" <|en|> 3 "), " <|en|> 3 ");
         let long = format!("<|en|>{}", "a b ".repeat(2000));
-        assert!(matches!(frontend.segments(&long), Err(Error::TooLarge(_))));
+        assert!(matches!(frontend.segments(&long), Err(Error::Invalid(_))));
     }
 
     #[test]
@@ -252,7 +252,7 @@ mod tests {
                         prop_assert!(!ids.is_empty() && ids.len() <= SEGMENT_TEXT_TOKENS);
                     }
                 }
-                Err(error) => prop_assert!(matches!(error, Error::Invalid(_) | Error::TooLarge(_)), "{error}"),
+                Err(error) => prop_assert!(matches!(error, Error::Invalid(_)), "{error}"),
             }
             let _ = FRONTEND.normalize(&text);
         }

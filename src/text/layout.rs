@@ -47,7 +47,7 @@ pub fn lay_out(ids: &LayoutIds, prompt_text: &[i64], text: &[i64], prompt_speech
         return Err(Error::invalid("tts_text has nothing to speak"));
     }
     if text_tokens > SEGMENT_TEXT_TOKENS {
-        return Err(Error::TooLarge(format!(
+        return Err(Error::Invalid(format!(
             "prompt and text have {text_tokens} text tokens together; the limit is {SEGMENT_TEXT_TOKENS}"
         )));
     }
@@ -80,7 +80,7 @@ pub fn lay_out(ids: &LayoutIds, prompt_text: &[i64], text: &[i64], prompt_speech
     let room = ids.max_positions.saturating_sub(row.len());
     let max_tokens = ((text.len() as f32 * ids.max_ratio) as usize).min(room);
     if max_tokens == 0 {
-        return Err(Error::TooLarge(format!(
+        return Err(Error::Invalid(format!(
             "the prompt leaves no room for speech: {} of {} positions are taken",
             row.len(),
             ids.max_positions
@@ -123,7 +123,7 @@ mod tests {
         assert_eq!((input.min_tokens, input.max_tokens), (20, 100));
         assert!(matches!(
             lay_out(&IDS, &[], &[7], &[1; 200]),
-            Err(Error::TooLarge(_))
+            Err(Error::Invalid(_))
         ));
     }
 
@@ -134,7 +134,7 @@ mod tests {
         assert!(matches!(lay_out(&IDS, &[], &[1], &[50]), Err(Error::Internal(_))));
         assert!(matches!(
             lay_out(&IDS, &[1; 2000], &[1], &[]),
-            Err(Error::TooLarge(_))
+            Err(Error::Invalid(_))
         ));
     }
 }

@@ -2,7 +2,7 @@
 //! verbalizer that turns the marked tokens into words, with the tokens' fields brought into speaking order between.
 //!
 //! Mirrors `wetext.Normalizer` 0.0.4 (`lang="auto"`, `operator="tn"`, `remove_erhua=False`) and its token parser. The
-//! transducers are those the WeText package ships (see `assets/wetext/README.md`), built into the binary.
+//! transducers are those the WeText package ships (see `wetext/README.md` beside this file), built into the binary.
 
 use std::io::Read;
 use std::sync::LazyLock;
@@ -39,13 +39,13 @@ macro_rules! grammar {
             Grammar::read(
                 include_bytes!(concat!(
                     env!("CARGO_MANIFEST_DIR"),
-                    "/assets/wetext/",
+                    "/src/text/normalize/wetext/",
                     $name,
                     "_tagger.fst.gz"
                 )),
                 include_bytes!(concat!(
                     env!("CARGO_MANIFEST_DIR"),
-                    "/assets/wetext/",
+                    "/src/text/normalize/wetext/",
                     $name,
                     "_verbalizer.fst.gz"
                 )),

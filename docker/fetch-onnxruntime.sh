@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
 # Fetches ONNX Runtime's shared library into .runtime/lib, where the binary looks for it.
 #
-#   scripts/fetch-onnxruntime.sh [--gpu] [--cuda-libraries] [--into DIR]
+#   docker/fetch-onnxruntime.sh [--gpu] [--cuda-libraries] [--into DIR]
 #
 #   --gpu             the build with the CUDA and TensorRT providers (x86_64)
 #   --cuda-libraries  also CUDA 13 and cuDNN 9 themselves, for hosts that have none
 #   --into DIR        another place than .runtime/lib of this checkout
 #
-# The library comes out of a Python wheel, whose hash pip checks against scripts/*.txt. Needs python3 with pip and
+# The library comes out of a Python wheel, whose hash pip checks against docker/*.txt. Needs python3 with pip and
 # nothing else; does nothing when the library is already there.
 set -euo pipefail
 
