@@ -123,7 +123,9 @@ impl Engine {
                 sink: sink.clone(),
                 tally: Tally::default(),
             };
-            let result = pipeline.run(&script);
+            // A panic must end the stream with an error, or a cut-off speech would look complete.
+            let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| pipeline.run(&script)))
+                .unwrap_or_else(|_| Err(Error::Internal("the synthesis thread panicked".into())));
             report(&request, &pipeline, stages.manifest.sample_rate, &result);
             // A slot is free before the last word is read, so the end of one request never holds up the next.
             drop(permit);
