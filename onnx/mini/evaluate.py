@@ -57,6 +57,7 @@ def main():
     parser.add_argument("--languages", default="en,zh")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--limit", type=int, default=100)
+    parser.add_argument("--streaming", action="store_true", help="chunk-wise attention in the flow")
     args = parser.parse_args()
     from transformers import AutoTokenizer
 
@@ -77,7 +78,7 @@ def main():
             begin = time.time()
             codes = given[i] if args.kind == "copy" else model.lm(tokenizer(text)["input_ids"], generator=generator)
             middle = time.time()
-            mel = model.mel(codes, model.voices[voice]["embedding"].float())
+            mel = model.mel(codes, model.voices[voice]["embedding"].float(), streaming=args.streaming)
             late = time.time()
             audio = model.audio(mel)
             spent = [a + b for a, b in zip(spent, (middle - begin, late - middle, time.time() - late), strict=True)]

@@ -299,10 +299,11 @@ class Flow(nn.Module):
         return F.mse_loss(velocity.float(), mel - (1 - 1e-6) * noise), prior
 
     @torch.no_grad()
-    def sample(self, codes, speaker, prompt_mel=None, noise=None, steps=10, guidance=0.7):
-        """codes (1, T) including the prompt's -> mel (1, 80, 2T)"""
+    def sample(self, codes, speaker, prompt_mel=None, noise=None, steps=10, guidance=0.7, streaming=False):
+        """codes (1, T), the prompt's first -> mel (1, 80, 2T); streaming: with the chunk-wise attention of a stream"""
         width = 2 * codes.shape[1]
-        masks = [torch.zeros(w, w, device=codes.device) for w in (width // 2, width)]
+        chunks = (CHUNK, 2 * CHUNK) if streaming else (0, 0)
+        masks = [chunk_mask(w, c, codes.device) for w, c in zip((width // 2, width), chunks, strict=True)]
         mu, spk = self.condition(codes, speaker, masks)
         cond = torch.zeros_like(mu)
         if prompt_mel is not None:

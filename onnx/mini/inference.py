@@ -102,9 +102,11 @@ class Synthesiser:
         self.noise = torch.randn(1, 80, 15000, generator=torch.Generator().manual_seed(0))
 
     @torch.no_grad()
-    def mel(self, codes, embedding, prompt_codes=(), prompt_mel=None):
+    def mel(self, codes, embedding, prompt_codes=(), prompt_mel=None, streaming=False):
         whole = torch.tensor([[*prompt_codes, *codes]])
-        return self.flow.sample(whole, embedding, prompt_mel, self.noise)[:, :, 2 * len(prompt_codes) :]
+        return self.flow.sample(whole, embedding, prompt_mel, self.noise, streaming=streaming)[
+            :, :, 2 * len(prompt_codes) :
+        ]
 
     @torch.no_grad()
     def audio(self, mel):
