@@ -14,6 +14,8 @@ pub const SAVED_VOICES: usize = 10_000;
 pub const JSON_BODY_BYTES: usize = 24 << 20;
 /// Bytes of a multipart request body.
 pub const MULTIPART_BODY_BYTES: usize = 64 << 20;
+/// Text fields of one multipart body.
+pub const FORM_FIELDS: usize = 64;
 /// Bytes of one multipart text field.
 pub const FORM_FIELD_BYTES: usize = 64 << 10;
 /// Bytes of an encoded prompt audio file.
@@ -38,6 +40,11 @@ pub const SPEED_MIN: f32 = 0.5;
 pub const SPEED_MAX: f32 = 2.0;
 /// Segments one text may be split into.
 pub const TEXT_SEGMENTS: usize = 500;
+/// Text tokens of a prompt's transcript or of an instruction.
+pub const PROMPT_TEXT_TOKENS: usize = 640;
+/// Speech tokens of one segment (25 a second: 60 s). Segments are about 60 text tokens, 20 s; what exceeds this has run
+/// away, and the flow's cost grows with the square of a segment's length.
+pub const SEGMENT_SPEECH_TOKENS: usize = 1_500;
 /// Text tokens of one segment, prompt text included.
 pub const SEGMENT_TEXT_TOKENS: usize = 1_024;
 /// Audio chunks made but not yet sent, per request: a slow reader stops its own synthesis here.

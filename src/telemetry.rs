@@ -91,6 +91,9 @@ fn daily(path: &Path) -> Result<RollingFileAppender> {
         .extension()
         .and_then(|suffix| suffix.to_str())
         .unwrap_or("log");
+    if let Some(directory) = directory {
+        std::fs::create_dir_all(directory).map_err(|error| wrong(&error))?;
+    }
     RollingFileAppender::builder()
         .rotation(Rotation::DAILY)
         .filename_prefix(name)

@@ -1,5 +1,5 @@
 //! Scalars as clients really send them: numbers and flags may come as JSON strings, as every form field does, and
-//! `null` means "not given". This is what the FastAPI services accept.
+//! `null` and an empty form field mean "not given". This is what the FastAPI services accept.
 
 use std::fmt;
 
@@ -82,6 +82,9 @@ impl Visitor<'_> for Whole {
     }
 
     fn visit_str<E: Error>(self, value: &str) -> Result<Self::Value, E> {
+        if value.trim().is_empty() {
+            return Ok(None);
+        }
         match value.trim().parse::<u64>() {
             Ok(value) => Self::check(value),
             Err(_) => Err(E::custom(format!(
@@ -116,6 +119,9 @@ impl Visitor<'_> for Number {
     }
 
     fn visit_str<E: Error>(self, value: &str) -> Result<Self::Value, E> {
+        if value.trim().is_empty() {
+            return Ok(None);
+        }
         match value.trim().parse::<f64>() {
             Ok(number) if number.is_finite() => Ok(Some(number)),
             _ => Err(E::custom(format!("must be a number, not {}", quoted(value)))),
@@ -147,6 +153,9 @@ impl Visitor<'_> for Flag {
     }
 
     fn visit_str<E: Error>(self, value: &str) -> Result<Self::Value, E> {
+        if value.trim().is_empty() {
+            return Ok(None);
+        }
         match value.trim().to_ascii_lowercase().as_str() {
             "true" | "1" | "yes" | "on" | "y" | "t" => Ok(Some(true)),
             "false" | "0" | "no" | "off" | "n" | "f" => Ok(Some(false)),

@@ -33,13 +33,11 @@ pub async fn decode(
             Recording::File(bytes) => bytes,
             Recording::Base64(text) => base64::decode(&text, field)?,
         };
-        decode::decode(bytes, field)
+        // Prepared here too: a request that waits for its turn holds 30 s at most, whatever was uploaded.
+        let decoded = decode::decode(bytes, field)?;
+        PromptAudio::prepare(&decoded.samples, decoded.sample_rate, field)
     });
-    let decoded = decoded
+    Ok(decoded
         .await
-        .map_err(|error| Error::internal("decoding a recording", error))??;
-    Ok(PromptAudio {
-        samples: decoded.samples.into(),
-        sample_rate: decoded.sample_rate,
-    })
+        .map_err(|error| Error::internal("decoding a recording", error))??)
 }

@@ -63,7 +63,11 @@ pub fn main() -> ExitCode {
 fn run(cli: Cli) -> Result<()> {
     // A server tells what it does; the other commands only what goes wrong.
     let quiet = !matches!(cli.command, Command::Serve(_));
-    let _logs = telemetry::start(&cli.logs.options(if quiet { "warn" } else { "info" }))?;
+    let _logs = telemetry::start(&cli.logs.options(if quiet {
+        "warn,symphonia=off,symphonia_core=off"
+    } else {
+        "info,symphonia=off,symphonia_core=off"
+    }))?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.map_err(|error| Error::internal("starting", error))?;
     let ended = runtime.block_on(async {

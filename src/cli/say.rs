@@ -197,10 +197,7 @@ pub fn recording(path: &Path, option: &str) -> Result<PromptAudio> {
     let wrong = |error| Error::Invalid(format!("{option} {}: {error}", path.display()));
     let bytes = std::fs::read(path).map_err(wrong)?;
     let decoded = decode::decode(bytes, option)?;
-    Ok(PromptAudio {
-        samples: decoded.samples.into(),
-        sample_rate: decoded.sample_rate,
-    })
+    PromptAudio::prepare(&decoded.samples, decoded.sample_rate, option)
 }
 
 /// All samples.

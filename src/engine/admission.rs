@@ -31,6 +31,17 @@ impl Admission {
         }
     }
 
+    /// Refuses at once what would only be refused later, before any work is done for it.
+    pub fn refuse_if_full(&self) -> Result<()> {
+        if self.draining.load(Ordering::Acquire) {
+            return Err(Error::Overloaded("the server is shutting down".into()));
+        }
+        if self.slots.available_permits() == 0 {
+            Place::take(&self.waiting, self.queue).map(drop)?;
+        }
+        Ok(())
+    }
+
     /// Waits for a slot until `deadline`; the slot is given back when the permit is dropped.
     pub async fn enter(&self, deadline: Instant) -> Result<OwnedSemaphorePermit> {
         if self.draining.load(Ordering::Acquire) {

@@ -102,6 +102,7 @@ impl Engine {
     pub async fn speak(&self, request: SpeechRequest) -> Result<SpeechStream> {
         let started = Instant::now();
         let deadline = started + self.deadline;
+        self.admission.refuse_if_full()?;
         let stages = self.stages.clone();
         let (request, segments) = blocking(move || stages.check(&request).map(|s| (request, s))).await?;
         let permit = self.admission.enter(deadline).await?;

@@ -10,7 +10,9 @@ use rand::SeedableRng;
 use rand::distr::Distribution;
 use rand_chacha::ChaCha12Rng;
 use rand_distr::StandardNormal;
+use tokio::runtime::Handle;
 use tokio::sync::mpsc;
+use tokio::time::timeout_at;
 
 use super::plan::ChunkPlan;
 use super::silence::SilenceCap;
@@ -83,13 +85,16 @@ impl Pipeline<'_> {
             &self.voice.llm_speech,
         )?;
         let config = stages.llm.config();
+        let max_tokens = input
+            .max_tokens
+            .min(stages.most_speech_tokens(self.voice.flow_speech.len()));
         // Each segment draws from its own streams, so that no draw depends on how the audio was chunked.
         let mut draws = self.generator(2 * index);
         let mut speech = Speech::new(self, index);
         let mut decoded: Vec<usize> = Vec::new();
         let mut silence = SilenceCap::new(&stages.manifest.silent_tokens);
-        let (mut sequence, mut logits) = stages.llm.prefill(&input.ids, input.max_tokens)?;
-        while decoded.len() < input.max_tokens {
+        let (mut sequence, mut logits) = stages.llm.prefill(&input.ids, max_tokens)?;
+        while decoded.len() < max_tokens {
             self.keep_going()?;
             if decoded.len() < input.min_tokens {
                 logits[config.eos] = f32::NEG_INFINITY;
@@ -106,11 +111,17 @@ impl Pipeline<'_> {
             if self.stream {
                 self.speak_due(&mut speech)?;
             }
-            if decoded.len() < input.max_tokens {
+            if decoded.len() < max_tokens {
                 logits = stages.llm.step(&mut sequence, token)?;
             }
         }
         drop(sequence);
+        if decoded.len() == max_tokens {
+            tracing::warn!(
+                tokens = max_tokens,
+                "a segment was cut at the most speech it may have"
+            );
+        }
         self.speak_rest(&mut speech)
     }
 
@@ -191,7 +202,15 @@ impl Pipeline<'_> {
         self.tally
             .first_audio
             .get_or_insert_with(|| self.started.elapsed());
-        self.sink.blocking_send(Ok(audio)).map_err(|_| Error::Cancelled)
+        let sent = match Handle::try_current() {
+            // A reader that takes a byte now and then must not hold a slot beyond the deadline.
+            Ok(handle) => handle.block_on(timeout_at(self.deadline.into(), self.sink.send(Ok(audio)))),
+            Err(_) => Ok(self.sink.blocking_send(Ok(audio))),
+        };
+        match sent {
+            Ok(sent) => sent.map_err(|_| Error::Cancelled),
+            Err(_) => self.keep_going(),
+        }
     }
 
     fn keep_going(&self) -> Result<()> {

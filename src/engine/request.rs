@@ -5,14 +5,31 @@ use std::sync::Arc;
 use tokio::sync::mpsc;
 
 use crate::Result;
+use crate::audio::prompt::{self, PreparedPrompt};
 
-/// Prompt audio as it came: decoded, mono, at its own rate.
+/// A prompt recording ready for the model: resampled, trimmed, levelled. At most 30 s, so that requests that wait
+/// hold little.
 #[derive(Debug, Clone)]
-pub struct PromptAudio {
-    /// Samples in [-1, 1].
-    pub samples: Arc<Vec<f32>>,
-    /// Their rate, hertz.
-    pub sample_rate: u32,
+pub struct PromptAudio(Arc<PreparedPrompt>);
+
+impl PromptAudio {
+    /// Prepares decoded mono `samples` in [-1, 1]. Takes milliseconds of computation: call it where blocking is allowed.
+    ///
+    /// # Errors
+    /// [`crate::Error::Invalid`], named by `field`: too short, too long, silent, or of a rate out of range.
+    pub fn prepare(samples: &[f32], sample_rate: u32, field: &str) -> Result<Self> {
+        prompt::prepare(samples, sample_rate, field).map(|p| Self(Arc::new(p)))
+    }
+
+    /// Its length after trimming, seconds.
+    pub fn seconds(&self) -> f32 {
+        self.0.seconds
+    }
+
+    /// The prepared samples.
+    pub(super) fn prepared(&self) -> &PreparedPrompt {
+        &self.0
+    }
 }
 
 /// Whose voice, and how it is prompted.

@@ -4,7 +4,6 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::{Mode, PromptAudio, SpeechRequest};
-use crate::audio::prompt;
 use crate::model::flow::Flow;
 use crate::model::llm::Llm;
 use crate::model::prompt_encoder::{PromptEncoder, PromptFeatures};
@@ -98,13 +97,20 @@ impl Stages {
                 self.voices.get(voice)?;
                 self.instruction(instruct_text)?;
             }
-            Mode::ZeroShot { prompt_text, .. } => self.text.prompt_text(prompt_text).map(drop)?,
+            Mode::ZeroShot { prompt_text, .. } => self.transcript(prompt_text).map(drop)?,
             Mode::InstructPrompt { instruct_text, .. } => self.instruction(instruct_text).map(drop)?,
             Mode::CrossLingual { .. } => {}
             Mode::Convert { .. } => return Ok(Vec::new()),
         }
         let segments = self.text.segments(&request.text)?;
         segments.iter().map(|s| self.text.tokens(s)).collect()
+    }
+
+    /// Most speech tokens of a segment after a flow prompt of so many: bounded, and within the fixed noise.
+    pub(super) fn most_speech_tokens(&self, prompt: usize) -> usize {
+        let room = self.flow.max_frames() / self.manifest.token_mel_ratio;
+        room.saturating_sub(prompt)
+            .clamp(1, limits::SEGMENT_SPEECH_TOKENS)
     }
 
     /// What is to be spoken: the checked segments, or the source's speech tokens in a voice conversion.
@@ -128,10 +134,10 @@ impl Stages {
                 })
             }
             Mode::ZeroShot { prompt, prompt_text } => {
-                let text = self.text.prompt_text(prompt_text)?;
+                let (_, prompt_text) = self.transcript(prompt_text)?;
                 let features = self.features(prompt)?;
                 Ok(Conditioning {
-                    prompt_text: self.text.tokens(&text)?,
+                    prompt_text,
                     llm_speech: features.speech_tokens.clone(),
                     ..of_features(&features)
                 })
@@ -154,32 +160,53 @@ impl Stages {
     fn instruction(&self, instruct_text: &str) -> Result<Vec<i64>> {
         let marker = self.manifest.end_of_prompt.as_ref().map(|m| m.text.as_str());
         let text = self.text.instruct_text(instruct_text, marker)?;
-        self.text.tokens(&text)
+        let tokens = self.text.tokens(&text)?;
+        within("instruct_text", &tokens)?;
+        Ok(tokens)
     }
 
     fn features(&self, audio: &PromptAudio) -> Result<Arc<PromptFeatures>> {
-        self.prompts.get_or_make(&audio.samples, audio.sample_rate, || {
-            let prepared = prompt::prepare(&audio.samples, audio.sample_rate, "prompt audio")?;
+        let prepared = audio.prepared();
+        self.prompts.get_or_make(&prepared.at_24k, || {
             self.encoder.encode(&prepared.at_16k, &prepared.at_24k)
         })
+    }
+
+    /// Text ids of a prompt's transcript; refused when they would leave no room for the text to speak.
+    fn transcript(&self, prompt_text: &str) -> Result<(String, Vec<i64>)> {
+        let text = self.text.prompt_text(prompt_text)?;
+        let tokens = self.text.tokens(&text)?;
+        within("prompt_text", &tokens)?;
+        Ok((text, tokens))
     }
 
     /// Makes a voice of a recording.
     pub fn voice_of(&self, id: &str, name: &str, prompt_text: &str, audio: &PromptAudio) -> Result<Voice> {
         self.voices.check_id(id)?;
-        let text = self.text.prompt_text(prompt_text)?;
+        let (text, text_tokens) = self.transcript(prompt_text)?;
         let features = self.features(audio)?;
         Ok(Voice {
             id: id.to_string(),
             name: name.to_string(),
+            model: String::new(),
             embedding: features.embedding.clone(),
             prompt: Some(VoicePrompt {
-                text_tokens: self.text.tokens(&text)?,
                 text,
+                text_tokens,
                 speech_tokens: features.speech_tokens.clone(),
                 speech_feat: features.speech_feat.clone(),
             }),
         })
+    }
+}
+
+fn within(field: &str, tokens: &[i64]) -> Result<()> {
+    match tokens.len() {
+        n if n <= limits::PROMPT_TEXT_TOKENS => Ok(()),
+        n => Err(Error::Invalid(format!(
+            "{field}: {n} text tokens; at most {} leave room for the text to speak",
+            limits::PROMPT_TEXT_TOKENS
+        ))),
     }
 }
 

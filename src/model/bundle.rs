@@ -235,6 +235,22 @@ pub struct Bundle {
     pub manifest: Manifest,
 }
 
+impl Manifest {
+    /// A name for what saved voices depend on: text ids, speech tokens and speaker embeddings mean the same to every
+    /// bundle with this name, whatever its precision.
+    pub fn voice_space(&self) -> String {
+        let mut hash = Sha256::new();
+        for file in [&self.tokenizer, &self.speech_tokenizer, &self.speaker_encoder] {
+            hash.update(file.sha256.to_lowercase());
+        }
+        hash.finalize()
+            .iter()
+            .take(16)
+            .map(|b| format!("{b:02x}"))
+            .collect()
+    }
+}
+
 impl Bundle {
     /// Reads and checks `dir/bundle.json`.
     pub fn open(dir: &Path) -> Result<Self> {

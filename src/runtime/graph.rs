@@ -2,12 +2,15 @@
 
 use std::path::Path;
 
-use ort::session::{Session, SessionInputValue, builder::GraphOptimizationLevel};
+use ort::session::{RunOptions, Session, SessionInputValue, builder::GraphOptimizationLevel};
 use ort::value::{TensorElementType, TensorRef};
 use parking_lot::{Mutex, MutexGuard};
 
 use super::Runtime;
 use crate::{Error, Result};
+
+/// Input elements of a run that counts as large: the flow's estimator at about 25 s of speech.
+const LARGE_RUN_ELEMENTS: usize = 600_000;
 
 /// An input tensor: shape and row-major data, borrowed.
 #[derive(Debug, Clone, Copy)]
@@ -18,6 +21,16 @@ pub enum Input<'a> {
     I64(&'a [usize], &'a [i64]),
     /// 32-bit integers.
     I32(&'a [usize], &'a [i32]),
+}
+
+impl Input<'_> {
+    fn elements(&self) -> usize {
+        match self {
+            Input::F32(_, data) => data.len(),
+            Input::I64(_, data) => data.len(),
+            Input::I32(_, data) => data.len(),
+        }
+    }
 }
 
 /// An output tensor: shape and row-major data.
@@ -84,8 +97,12 @@ impl Graph {
         outputs: [&str; N],
     ) -> Result<[Output; N]> {
         let values = self.values(inputs)?;
+        let elements: usize = inputs.iter().map(|(_, input)| input.elements()).sum();
+        let options = self.run_options(elements > LARGE_RUN_ELEMENTS)?;
         let mut session = self.lock();
-        let produced = session.run(values).map_err(|e| self.failed(e))?;
+        let produced = session
+            .run_with_options(values, &options)
+            .map_err(|e| self.failed(e))?;
         let mut taken = Vec::with_capacity(N);
         for name in outputs {
             let value = produced
@@ -133,6 +150,18 @@ impl Graph {
                 Positional::Floats(data.to_vec())
             }
         })
+    }
+
+    /// Options of a run; after a `large` one the memory it took goes back to the system, which would otherwise keep the
+    /// peak of the longest sentence for ever.
+    fn run_options(&self, large: bool) -> Result<RunOptions> {
+        let mut options = RunOptions::new().map_err(|e| self.failed(e))?;
+        if large {
+            options
+                .set("memory.enable_memory_arena_shrinkage", "cpu:0")
+                .map_err(|e| self.failed(e))?;
+        }
+        Ok(options)
     }
 
     fn values<'a>(&self, inputs: &[(&'a str, Input<'a>)]) -> Result<Vec<(&'a str, SessionInputValue<'a>)>> {

@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 use crate::model::prompt_encoder::PromptFeatures;
 use crate::{Result, limits};
 
-/// Key of a recording: a hash of its samples and rate.
+/// Key of a recording: a hash of its prepared samples.
 type Key = [u8; 32];
 
 /// Least-recently-used prompts, at most [`limits::PROMPT_CACHE_ENTRIES`] (about 0.5 MB each at 30 s).
@@ -32,10 +32,9 @@ impl PromptCache {
     pub fn get_or_make(
         &self,
         samples: &[f32],
-        sample_rate: u32,
         make: impl FnOnce() -> Result<PromptFeatures>,
     ) -> Result<Arc<PromptFeatures>> {
-        let key = key(samples, sample_rate);
+        let key = key(samples);
         if let Some(found) = self.entries.lock().get(&key) {
             return Ok(found.clone());
         }
@@ -45,9 +44,8 @@ impl PromptCache {
     }
 }
 
-fn key(samples: &[f32], sample_rate: u32) -> Key {
+fn key(samples: &[f32]) -> Key {
     let mut hash = Sha256::new();
-    hash.update(sample_rate.to_le_bytes());
     for block in samples.chunks(4096) {
         let bytes: Vec<u8> = block.iter().flat_map(|s| s.to_le_bytes()).collect();
         hash.update(&bytes);

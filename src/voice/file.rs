@@ -64,6 +64,7 @@ pub fn read(path: &Path) -> Result<Voice> {
     };
     let id = note("id").ok_or_else(|| failed("it names no id".into()))?;
     Ok(Voice {
+        model: note("model").unwrap_or_default(),
         name: note("name").unwrap_or_else(|| id.clone()),
         id,
         embedding: floats("embedding")?,
@@ -119,6 +120,7 @@ fn serialize(voice: &Voice, bins: usize) -> Result<Vec<u8>, safetensors::SafeTen
         ("format".to_string(), "1".to_string()),
         ("id".to_string(), voice.id.clone()),
         ("name".to_string(), voice.name.clone()),
+        ("model".to_string(), voice.model.clone()),
     ]);
     if let Some(p) = &voice.prompt {
         notes.insert("prompt_text".to_string(), p.text.clone());
@@ -154,6 +156,7 @@ mod tests {
         let path = dir.path().join("v.safetensors");
         let mut voice = Voice {
             id: "张三".into(),
+            model: "m".into(),
             name: "Zhang".into(),
             embedding: vec![0.5; 4],
             prompt: None,

@@ -13,6 +13,9 @@ pub struct Voice {
     pub id: String,
     /// Name to show.
     pub name: String,
+    /// Which model its tokens and embedding belong to ([`Manifest::voice_space`](crate::model::bundle::Manifest));
+    /// empty where that goes without saying, as in a bundle.
+    pub model: String,
     /// Speaker embedding.
     pub embedding: Vec<f32>,
     /// What was said in which words; absent for speakers known by embedding alone.

@@ -17,6 +17,7 @@ pub struct VoiceStore {
     saved: RwLock<BTreeMap<String, Arc<Voice>>>,
     dir: PathBuf,
     bins: usize,
+    model: String,
     /// Serialises writers, so that readers never wait for a disk.
     writing: Mutex<()>,
 }
@@ -41,13 +42,14 @@ impl VoiceStore {
             saved: RwLock::default(),
             dir: dir.to_path_buf(),
             bins: bundle.manifest.mel.bins,
+            model: bundle.manifest.voice_space(),
             writing: Mutex::new(()),
         };
-        store.load_saved(bundle.manifest.flow.spk_dim)?;
+        store.load_saved()?;
         Ok(store)
     }
 
-    fn load_saved(&self, spk_dim: usize) -> Result<()> {
+    fn load_saved(&self) -> Result<()> {
         let entries = std::fs::read_dir(&self.dir)
             .map_err(|e| Error::internal(&format!("reading {}", self.dir.display()), e))?;
         let mut saved = self.saved.write();
@@ -60,7 +62,7 @@ impl VoiceStore {
                 continue;
             }
             match file::read(&path) {
-                Ok(voice) if voice.embedding.len() != spk_dim => {
+                Ok(voice) if voice.model != self.model => {
                     tracing::warn!(voice = voice.id, "saved voice belongs to another model; left out");
                 }
                 Ok(voice) => {
@@ -129,9 +131,10 @@ impl VoiceStore {
     }
 
     /// Saves a voice, replacing one of its id. Blocks on the disk.
-    pub fn save(&self, voice: Voice) -> Result<Arc<Voice>> {
+    pub fn save(&self, mut voice: Voice) -> Result<Arc<Voice>> {
         let _writer = self.writing.lock();
         self.check_id(&voice.id)?;
+        voice.model.clone_from(&self.model);
         file::write(&self.file(&voice.id), &voice, self.bins)?;
         let voice = Arc::new(voice);
         self.saved.write().insert(voice.id.clone(), voice.clone());

@@ -156,6 +156,12 @@ pub async fn form(request: Request, file_fields: &[&'static str]) -> Result<Form
             } else {
                 limits::FORM_FIELD_BYTES
             };
+            if form.fields.len() >= limits::FORM_FIELDS {
+                return Err(ApiError::field(
+                    "body",
+                    format!("more than {} form fields", limits::FORM_FIELDS),
+                ));
+            }
             let bytes = read_field(field, &name, limit).await?;
             let text =
                 String::from_utf8(bytes).map_err(|_| ApiError::field(&name, "must be text in UTF-8"))?;
@@ -196,6 +202,8 @@ async fn read_json<T: DeserializeOwned + Send + 'static>(request: Request) -> Re
 }
 
 fn parse_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
+    // Some clients (.NET, PowerShell) begin with a byte order mark.
+    let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
     let mut reader = serde_json::Deserializer::from_slice(bytes);
     let value = serde_path_to_error::deserialize(&mut reader).map_err(|error| wrong_field(&error))?;
     reader.end().map_err(|error| ApiError::field("body", error))?;
@@ -206,10 +214,10 @@ fn parse_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
 fn wrong_field(error: &serde_path_to_error::Error<serde_json::Error>) -> ApiError {
     let what = error.inner();
     match error.path().to_string().as_str() {
-        "." if what.to_string().starts_with("missing field") => {
+        "." | "?" if what.to_string().starts_with("missing field") => {
             ApiError::new(StatusCode::BAD_REQUEST, what.to_string())
         }
-        "." => ApiError::field("body", format!("must be a JSON object: {what}")),
+        "." | "?" => ApiError::field("body", format!("must be a JSON object: {what}")),
         path => ApiError::field(path, what),
     }
 }

@@ -46,11 +46,40 @@ pub fn warm_up() {
 
 /// `text` as it is to be spoken.
 pub fn normalize(text: &str, language: Language) -> String {
-    let text = read_numbers(text, language);
+    let text = read_numbers(&one_line(text, language), language);
     match language {
         Language::Chinese => cleanup::chinese(&text),
         Language::English => numbers::spell_out(&text),
     }
+}
+
+/// `text` without line breaks, tabs and other control characters, at which models drop words: English gets one space
+/// for a run of white space that holds one, Chinese (where the clean-ups drop line breaks) a line break.
+fn one_line(text: &str, language: Language) -> String {
+    if !text.chars().any(char::is_control) {
+        return text.to_owned();
+    }
+    let gap = if language == Language::Chinese { '\n' } else { ' ' };
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text.chars().peekable();
+    while let Some(c) = rest.next() {
+        if !(c.is_whitespace() || c.is_control()) {
+            out.push(c);
+            continue;
+        }
+        let mut control = c.is_control();
+        let mut run = String::from(c);
+        while let Some(next) = rest.next_if(|c| c.is_whitespace() || c.is_control()) {
+            control |= next.is_control();
+            run.push(next);
+        }
+        if control {
+            out.push(gap);
+        } else {
+            out.push_str(&run);
+        }
+    }
+    out
 }
 
 /// Bytes read as a whole: usually, and at most. English is read in shorter parts because its grammar's small
@@ -91,4 +120,18 @@ pub fn read_numbers(text: &str, language: Language) -> String {
         rest = after;
     }
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn line_breaks_and_tabs_become_gaps() {
+        let english = |text| one_line(text, Language::English);
+        assert_eq!(english("Hello.\n\n\nHow are you?\r\nFine.\tThanks."), "Hello. How are you? Fine. Thanks.");
+        assert_eq!(english("two  spaces stay"), "two  spaces stay");
+        assert_eq!(english("a\u{0}b"), "a b");
+        assert_eq!(one_line("你好\r\n世界", Language::Chinese), "你好\n世界");
+    }
 }
