@@ -16,7 +16,7 @@ VENV_READY := $(VENV)/.ready
 BUNDLES := target/test-bundles
 TINY := $(BUNDLES)/tiny-cosyvoice2
 EXPORTER := $(shell find onnx/cosyserve_onnx -name '*.py' 2>/dev/null)
-PYTEST_DIRS := $(wildcard onnx/tests tests/client)
+PYTEST_DIRS := onnx/tests tests/clients
 
 .PHONY: help setup setup-gpu serve test test-rust test-python test-bundle lint fmt bench clean
 
@@ -58,15 +58,13 @@ test-rust: setup test-bundle ## Runs the Rust tests
 	$(CARGO) test --locked
 
 test-python: setup test-bundle ## Runs the exporter's and the client's tests
-ifneq ($(PYTEST_DIRS),)
 	$(CARGO) build --locked --bin cosyserve
 	$(VENV)/bin/python -m pytest -q $(PYTEST_DIRS)
-endif
 
 lint: $(VENV_READY) ## Checks format, lints and documentation, Rust and Python
 	$(CARGO) fmt --check
 	# From its own directory: seen from here, the folder `onnx` hides the package of that name.
-	cd onnx && ../$(VENV)/bin/ruff check .
+	cd onnx && ../$(VENV)/bin/ruff check . ../tests
 	$(CARGO) clippy --locked --all-targets -- -D warnings
 	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --locked --no-deps
 

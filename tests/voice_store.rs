@@ -21,12 +21,22 @@ fn a_voice_is_listed_for_its_own_model_only() {
     let mut bundle = support::bundle();
     let saved = |bundle: &cosyserve::model::Bundle| {
         let store = VoiceStore::open(bundle, dir.path()).unwrap();
-        store.list().iter().any(|(v, built_in)| v.id == "anna" && !built_in)
+        store
+            .list()
+            .iter()
+            .any(|(v, built_in)| v.id == "anna" && !built_in)
     };
-    VoiceStore::open(&bundle, dir.path()).unwrap().save(voice("anna")).unwrap();
+    VoiceStore::open(&bundle, dir.path())
+        .unwrap()
+        .save(voice("anna"))
+        .unwrap();
     bundle.manifest.precision = "int8".into();
     assert!(saved(&bundle));
     bundle.manifest.speech_tokenizer.sha256 = "0".repeat(64);
     assert!(!saved(&bundle));
-    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1, "the file stays");
+    assert_eq!(
+        std::fs::read_dir(dir.path()).unwrap().count(),
+        1,
+        "the file stays"
+    );
 }

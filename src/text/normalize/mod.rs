@@ -129,7 +129,10 @@ mod tests {
     #[test]
     fn line_breaks_and_tabs_become_gaps() {
         let english = |text| one_line(text, Language::English);
-        assert_eq!(english("Hello.\n\n\nHow are you?\r\nFine.\tThanks."), "Hello. How are you? Fine. Thanks.");
+        assert_eq!(
+            english("Hello.\n\n\nHow are you?\r\nFine.\tThanks."),
+            "Hello. How are you? Fine. Thanks."
+        );
         assert_eq!(english("two  spaces stay"), "two  spaces stay");
         assert_eq!(english("a\u{0}b"), "a b");
         assert_eq!(one_line("你好\r\n世界", Language::Chinese), "你好\n世界");
