@@ -46,7 +46,7 @@ impl Flow {
         let bins = bundle.manifest.mel.bins;
         let noise = read_noise(bundle, &config, bins)?;
         Ok(Self {
-            encoder: Graph::load(runtime, "flow encoder", &bundle.path(&config.encoder))?,
+            encoder: Graph::load_frugal(runtime, "flow encoder", &bundle.path(&config.encoder))?,
             estimator: Graph::load(runtime, "flow estimator", &bundle.path(&config.estimator))?,
             noise,
             config,

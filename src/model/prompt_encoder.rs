@@ -48,12 +48,12 @@ impl PromptEncoder {
             fmax: manifest.mel.fmax,
         };
         Ok(Self {
-            speech_tokenizer: Graph::load(
+            speech_tokenizer: Graph::load_frugal(
                 runtime,
                 "speech tokenizer",
                 &bundle.path(&manifest.speech_tokenizer),
             )?,
-            speaker_encoder: Graph::load(
+            speaker_encoder: Graph::load_frugal(
                 runtime,
                 "speaker encoder",
                 &bundle.path(&manifest.speaker_encoder),

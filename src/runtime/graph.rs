@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use ort::ep::CPU;
 use ort::session::{RunOptions, Session, SessionInputValue, builder::GraphOptimizationLevel};
 use ort::value::{TensorElementType, TensorRef};
 use parking_lot::{Mutex, MutexGuard};
@@ -53,8 +54,18 @@ pub struct Graph {
 impl Graph {
     /// Loads a graph file; `name` is what errors call it.
     pub fn load(runtime: &Runtime, name: &str, path: &Path) -> Result<Self> {
+        Self::open(runtime, name, path, true)
+    }
+
+    /// As [`Graph::load`], for a graph that runs rarely but may need much memory at once (its attention grows with
+    /// the square of the length): that memory goes back to the system after every run.
+    pub fn load_frugal(runtime: &Runtime, name: &str, path: &Path) -> Result<Self> {
+        Self::open(runtime, name, path, false)
+    }
+
+    fn open(runtime: &Runtime, name: &str, path: &Path, arena: bool) -> Result<Self> {
         let failed = |e: String| Error::Internal(format!("loading {name} from {}: {e}", path.display()));
-        let session = commit(runtime, path).map_err(|e| failed(e.to_string()))?;
+        let session = commit(runtime, path, arena).map_err(|e| failed(e.to_string()))?;
         let inputs = session.inputs().iter().map(|i| i.name().to_string()).collect();
         let outputs = session
             .outputs()
@@ -181,8 +192,9 @@ impl Graph {
     }
 }
 
-fn commit(runtime: &Runtime, path: &Path) -> ort::Result<Session> {
+fn commit(runtime: &Runtime, path: &Path, arena: bool) -> ort::Result<Session> {
     Session::builder(&runtime.environment)?
+        .with_execution_providers([CPU::default().with_arena_allocator(arena).build()])?
         .with_optimization_level(GraphOptimizationLevel::All)?
         .with_memory_pattern(false)?
         .with_config_entry("session.intra_op.allow_spinning", "0")?
