@@ -58,7 +58,8 @@ test-rust: setup test-bundle ## Runs the Rust tests
 	$(CARGO) test --locked
 
 test-python: setup test-bundle ## Runs the exporter's and the client's tests
-	$(CARGO) build --locked --bin cosyserve
+	# The test build's binary: a plain build would compile the dependencies again with fewer features.
+	$(CARGO) test --locked --no-run
 	$(VENV)/bin/python -m pytest -q $(PYTEST_DIRS)
 
 lint: $(VENV_READY) ## Checks format, lints and documentation, Rust and Python
