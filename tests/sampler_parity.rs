@@ -34,6 +34,20 @@ fn softmax(scores: &[f32]) -> Vec<f32> {
         .collect()
 }
 
+/// The scores and the history of a case. One distribution serves all the histories of its number: `c3_2` has the scores
+/// of `c3_0`.
+fn inputs(golden: &Golden, case: &str) -> (Vec<f32>, Vec<usize>) {
+    let Some((number, _)) = case.rsplit_once('_') else {
+        panic!("{case} is no case of the goldens")
+    };
+    let distribution = format!("{number}_0");
+    let decoded = golden.ints(&format!("{case}/decoded"));
+    (
+        golden.floats(&format!("{distribution}/scores")),
+        decoded.iter().map(|&t| t as usize).collect(),
+    )
+}
+
 /// Guarantees, for every distribution, history and draw of the goldens: the nucleus (ids, order, size, mass), whether
 /// the repeat is masked, and the id that results.
 #[test]
@@ -42,14 +56,7 @@ fn decisions_are_the_reference_s() {
     let mut checked = 0;
     for name in golden.names().iter().filter(|n| n.ends_with("/ras_ids")) {
         let case = name.trim_end_matches("/ras_ids");
-        // One distribution serves all the histories of its number: `c3_2` has the scores of `c3_0`.
-        let distribution = format!("{}_0", case.rsplit_once('_').unwrap().0);
-        let scores = golden.floats(&format!("{distribution}/scores"));
-        let decoded: Vec<usize> = golden
-            .ints(&format!("{case}/decoded"))
-            .iter()
-            .map(|&t| t as usize)
-            .collect();
+        let (scores, decoded) = inputs(&golden, case);
         let nucleus_ids = golden.ints(&format!("{case}/nucleus_idx"));
         let probabilities = softmax(&scores);
         let ours = nucleus(&probabilities, CONFIG.top_p, CONFIG.top_k);
@@ -100,13 +107,7 @@ fn frequencies_follow_the_reference_s() {
     let mut cases = 0;
     for name in golden.names().iter().filter(|n| n.ends_with("/counts20000")) {
         let case = name.trim_end_matches("/counts20000");
-        let distribution = format!("{}_0", case.rsplit_once('_').unwrap().0);
-        let scores = golden.floats(&format!("{distribution}/scores"));
-        let decoded: Vec<usize> = golden
-            .ints(&format!("{case}/decoded"))
-            .iter()
-            .map(|&t| t as usize)
-            .collect();
+        let (scores, decoded) = inputs(&golden, case);
         let expected = golden.ints(name);
         let mut counts = vec![0i64; scores.len()];
         for _ in 0..20_000 {

@@ -14,7 +14,7 @@ use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio::time::timeout_at;
 
-use super::plan::ChunkPlan;
+use super::plan::{Chunk, ChunkPlan};
 use super::silence::SilenceCap;
 use super::stages::{Conditioning, Script, Stages};
 use crate::dsp::stretch::{StreamStretch, stretch};
@@ -135,21 +135,12 @@ impl Pipeline<'_> {
         self.speak_rest(&mut speech)
     }
 
-    /// Runs the chunk that is due, if one is.
+    /// Runs the chunks that are due.
     fn speak_due(&mut self, speech: &mut Speech) -> Result<()> {
         while let Some(chunk) = speech.plan.next(speech.tokens.len()) {
-            let mel = self.flow(&speech.tokens[..chunk.upto], true, false)?;
-            let new = mel::frames(
-                &mel,
-                chunk.offset * self.stages.manifest.token_mel_ratio,
-                mel.cols,
-            );
-            let new = speech.stretch.push(&new, false);
-            let audio = self
-                .stages
-                .vocoder
-                .push(&mut speech.state, &new, false, &mut || speech.noise.next())?;
-            self.send(audio)?;
+            let mel = self.new_mel(speech, chunk, false)?;
+            let mel = speech.stretch.push(&mel, false);
+            self.vocode(speech, &mel, false)?;
         }
         Ok(())
     }
@@ -160,25 +151,26 @@ impl Pipeline<'_> {
             return Ok(());
         }
         let chunk = speech.plan.last(speech.tokens.len());
-        // The reference runs the last chunk with full attention, streamed or not.
-        let mel = self.flow(&speech.tokens, false, true)?;
-        let new = mel::frames(
-            &mel,
-            chunk.offset * self.stages.manifest.token_mel_ratio,
-            mel.cols,
-        );
-        let mut noise = || speech.noise.next();
-        let audio = if self.stream {
-            let new = speech.stretch.push(&new, true);
-            self.stages
-                .vocoder
-                .push(&mut speech.state, &new, true, &mut noise)?
-        } else {
-            let whole = stretch(&new, self.speed);
-            self.stages
-                .vocoder
-                .push(&mut speech.state, &whole, true, &mut noise)?
+        let mel = self.new_mel(speech, chunk, true)?;
+        let mel = match self.stream {
+            true => speech.stretch.push(&mel, true),
+            false => stretch(&mel, self.speed),
         };
+        self.vocode(speech, &mel, true)
+    }
+
+    /// The frames of a chunk that have not been spoken.
+    fn new_mel(&self, speech: &Speech, chunk: Chunk, finalize: bool) -> Result<Mel> {
+        // The reference runs the last chunk with full attention, streamed or not.
+        let mel = self.flow(&speech.tokens[..chunk.upto], !finalize, finalize)?;
+        let spoken = chunk.offset * self.stages.manifest.token_mel_ratio;
+        Ok(mel::frames(&mel, spoken, mel.cols))
+    }
+
+    fn vocode(&mut self, speech: &mut Speech, mel: &Mel, finalize: bool) -> Result<()> {
+        let Speech { state, noise, .. } = speech;
+        let vocoder = &self.stages.vocoder;
+        let audio = vocoder.push(state, mel, finalize, &mut || noise.next())?;
         self.send(audio)
     }
 

@@ -243,11 +243,7 @@ impl Manifest {
         for file in [&self.tokenizer, &self.speech_tokenizer, &self.speaker_encoder] {
             hash.update(file.sha256.to_lowercase());
         }
-        hash.finalize()
-            .iter()
-            .take(16)
-            .map(|b| format!("{b:02x}"))
-            .collect()
+        hex(&hash.finalize()[..16])
     }
 }
 
@@ -313,11 +309,7 @@ impl Bundle {
             let path = self.path(entry);
             let bytes = std::fs::read(&path)
                 .map_err(|e| Error::internal(&format!("reading {}", path.display()), e))?;
-            let digest: String = Sha256::digest(&bytes)
-                .iter()
-                .map(|b| format!("{b:02x}"))
-                .collect();
-            if digest != entry.sha256.to_lowercase() {
+            if hex(&Sha256::digest(&bytes)) != entry.sha256.to_lowercase() {
                 return Err(Error::Internal(format!(
                     "{} is not the file the bundle was made with (SHA-256 differs); copy or export it again",
                     path.display()
@@ -331,4 +323,9 @@ impl Bundle {
     pub fn path(&self, entry: &FileEntry) -> PathBuf {
         self.dir.join(&entry.file)
     }
+}
+
+/// Bytes in lower-case hexadecimal.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|b| format!("{b:02x}")).collect()
 }

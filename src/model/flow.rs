@@ -128,14 +128,14 @@ impl Flow {
             ],
             ["mu", "spks"],
         )?;
-        let frames = mu.data.len() / self.bins;
+        let frames = mu.len() / self.bins;
         Ok((
             Mel {
                 rows: self.bins,
                 cols: frames,
-                data: mu.data,
+                data: mu,
             },
-            spks.data,
+            spks,
         ))
     }
 
@@ -178,7 +178,7 @@ impl Flow {
                 ],
                 ["velocity"],
             )?;
-            let (with, without) = velocity.data.split_at(size);
+            let (with, without) = velocity.split_at(size);
             for ((x, &c), &u) in x.iter_mut().zip(with).zip(without) {
                 *x += dt * ((1.0 + self.config.cfg_rate) * c - self.config.cfg_rate * u);
             }

@@ -64,7 +64,7 @@ impl Vocoder {
             &[("mel", Input::F32(&[1, mel.rows, mel.cols], &mel.data))],
             ["f0"],
         )?;
-        Ok(f0.data)
+        Ok(f0)
     }
 
     /// Samples [frames * hop] from a mel and its harmonic source [frames * hop].
@@ -79,7 +79,7 @@ impl Vocoder {
             ],
             ["audio"],
         )?;
-        Ok(audio.data)
+        Ok(audio)
     }
 
     /// A whole utterance. `noise` gives standard normal numbers.

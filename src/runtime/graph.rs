@@ -34,15 +34,6 @@ impl Input<'_> {
     }
 }
 
-/// An output tensor: shape and row-major data.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Output<T = f32> {
-    /// Dimensions.
-    pub shape: Vec<usize>,
-    /// Elements, row-major.
-    pub data: Vec<T>,
-}
-
 /// A loaded graph. Runs are serialised by a lock.
 pub struct Graph {
     name: String,
@@ -83,16 +74,6 @@ impl Graph {
         })
     }
 
-    /// What errors call it.
-    pub fn name(&self) -> &str {
-        &self.name
-    }
-
-    /// Names of its inputs, in order.
-    pub fn input_names(&self) -> &[String] {
-        &self.inputs
-    }
-
     pub(super) fn lock(&self) -> MutexGuard<'_, Session> {
         self.session.lock()
     }
@@ -101,12 +82,13 @@ impl Graph {
         Error::Internal(format!("running {}: {e}", self.name))
     }
 
-    /// Runs the graph on named inputs and returns the named f32 outputs, in the order asked for.
+    /// Runs the graph on named inputs and returns the named f32 outputs (row-major), in the order
+    /// asked for.
     pub fn run<const N: usize>(
         &self,
         inputs: &[(&str, Input<'_>)],
         outputs: [&str; N],
-    ) -> Result<[Output; N]> {
+    ) -> Result<[Vec<f32>; N]> {
         let values = self.values(inputs)?;
         let elements: usize = inputs.iter().map(|(_, input)| input.elements()).sum();
         let options = self.run_options(elements > LARGE_RUN_ELEMENTS)?;
@@ -119,11 +101,8 @@ impl Graph {
             let value = produced
                 .get(name)
                 .ok_or_else(|| self.failed(format!("it has no output {name}")))?;
-            let (shape, data) = value.try_extract_tensor::<f32>().map_err(|e| self.failed(e))?;
-            taken.push(Output {
-                shape: dims(shape),
-                data: data.to_vec(),
-            });
+            let (_, data) = value.try_extract_tensor::<f32>().map_err(|e| self.failed(e))?;
+            taken.push(data.to_vec());
         }
         taken.try_into().map_err(|_| self.failed("outputs are missing"))
     }
@@ -208,8 +187,4 @@ pub enum Positional {
     Ints(Vec<i64>),
     /// Float tensor, flat.
     Floats(Vec<f32>),
-}
-
-fn dims(shape: &ort::value::Shape) -> Vec<usize> {
-    shape.iter().map(|&d| usize::try_from(d).unwrap_or(0)).collect()
 }

@@ -7,5 +7,5 @@ mod graph;
 mod library;
 
 pub use binding::{Cache, CachedRun};
-pub use graph::{Graph, Input, Output, Positional};
+pub use graph::{Graph, Input, Positional};
 pub use library::{Options, Runtime};

@@ -9,6 +9,7 @@ use sha2::{Digest, Sha256};
 
 use super::{Voice, file};
 use crate::model::Bundle;
+use crate::model::bundle::hex;
 use crate::{Error, Result, limits};
 
 /// Built-in and saved voices.
@@ -158,7 +159,6 @@ impl VoiceStore {
     /// Ids are any script, so a file is named by a hash of its id; the id itself is inside.
     fn file(&self, id: &str) -> PathBuf {
         let digest = Sha256::digest(id.as_bytes());
-        let name: String = digest.iter().take(16).map(|b| format!("{b:02x}")).collect();
-        self.dir.join(format!("{name}.safetensors"))
+        self.dir.join(format!("{}.safetensors", hex(&digest[..16])))
     }
 }
