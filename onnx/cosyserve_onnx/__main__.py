@@ -31,7 +31,7 @@ def _parser() -> argparse.ArgumentParser:
         help="whose tokenizer, speaker encoder and speech tokenizer to copy (default: the bundled voice)",
     )
     for command in (make, random):
-        command.add_argument("--precision", choices=PRECISIONS, default="fp32", help="int8 for CPUs, fp16 for GPUs")
+        command.add_argument("--precision", choices=PRECISIONS, default="fp32", help="CPU: int8, int4; GPU: fp16")
         command.add_argument(
             "--noise-seconds", type=int, default=300, help="longest speech, prompt included (default: %(default)s)"
         )

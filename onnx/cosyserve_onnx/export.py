@@ -19,7 +19,7 @@ from .errors import ExportError
 from .graph import F16, F32, I8, Graph, Numbers
 from .hyper_yaml import Tagged
 
-PRECISIONS = ("fp32", "fp16", "int8")
+PRECISIONS = ("fp32", "fp16", "int8", "int4")
 MAX_POSITIONS = 4096
 FRAME_RATE = 50  # mel frames a second
 EULER_STEPS = 10  # the reference's inference always asks for 10
@@ -55,10 +55,11 @@ class _Exporter:
         # Compact weights for CPUs too: fp16 halves the files, the arithmetic stays f32.
         self.store = F32 if options.precision == "fp32" else F16
         self.fast = Numbers(F16, F16) if half else Numbers(F32, self.store)
-        if options.precision == "int8":
-            self.fast = Numbers(F32, I8, int8=True)
+        integer = options.precision in ("int8", "int4")
+        if integer:
+            self.fast = Numbers(F32, I8, int8=True, language_bits=4 if options.precision == "int4" else 8)
         # The encoder runs once a chunk: its weights need be small, not fast.
-        self.small = Numbers(F32, I8) if options.precision == "int8" else Numbers(F32, self.store)
+        self.small = Numbers(F32, I8) if integer else Numbers(F32, self.store)
 
     def run(self) -> None:
         flow = self._flow()
