@@ -19,7 +19,7 @@ from cosyserve_onnx.__main__ import main
 from cosyserve_onnx.drive import read_manifest
 from cosyserve_onnx.drive_flow import page_bytes
 from cosyserve_onnx.errors import ExportError
-from cosyserve_onnx.export import Options, export
+from cosyserve_onnx.export import PRECISIONS, Options, export
 from cosyserve_onnx.inspect import inspect
 
 PAGING = ["chunk", "left", "history", "skip", "write", "tail_from", "tail_to"]
@@ -37,7 +37,7 @@ OUTPUTS = {
 }
 
 
-@pytest.mark.parametrize("precision", ["fp32", "fp16", "int8"])
+@pytest.mark.parametrize("precision", PRECISIONS)
 def test_graphs_keep_the_contract(bundles: dict[str, Path], precision: str) -> None:
     caches = json.loads((bundles[precision] / "bundle.json").read_text(encoding="utf-8"))["flow"]["caches"]
     for name, inputs in INPUTS.items():
@@ -151,6 +151,18 @@ def test_bad_voices_are_named(tmp_path: Path) -> None:
     for speaker in ({}, {"embedding": np.zeros(7)}, 3):
         with pytest.raises(ExportError, match="voice 'x'"):
             voices.write({"x": speaker}, tmp_path / "voices", tokenizer, 192, 80, 2)
+
+
+def test_which_products_have_four_bits(bundles: dict[str, Path]) -> None:
+    """All of the language model's but the head's and those of q, k and v; an int8 bundle has none."""
+    bits = {}
+    for precision in ("int8", "int4"):
+        nodes = onnx.load(bundles[precision] / "llm.onnx").graph.node
+        products = [n for n in nodes if n.op_type == "MatMulNBits"]
+        bits[precision] = {n.input[1]: a.i for n in products for a in n.attribute if a.name == "bits"}
+    assert set(bits["int8"].values()) == {8} and len(bits["int8"]) == len(bits["int4"]) == 2 * 4 + 1
+    fine = {name.removesuffix(".int8") for name, b in bits["int4"].items() if b == 8}
+    assert fine == {"llm_decoder", "layers.0.attention.qkv", "layers.1.attention.qkv"}
 
 
 def test_noise_seconds(checkpoint: Path, bundles: dict[str, Path], tmp_path: Path) -> None:

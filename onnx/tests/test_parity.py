@@ -10,6 +10,7 @@ import pytest
 from cosyserve_onnx import drive, hift, hyper_yaml, noise, torch_file
 from cosyserve_onnx.check import NOISE_TOLERANCE, Checker, snr
 from cosyserve_onnx.errors import ExportError
+from cosyserve_onnx.export import PRECISIONS
 from cosyserve_onnx.graph import F32
 
 
@@ -19,7 +20,7 @@ def test_noise_is_torch_randn(goldens: Path) -> None:
     assert ours.shape == theirs.shape and np.abs(ours - theirs).max() <= NOISE_TOLERANCE
 
 
-@pytest.mark.parametrize("precision", ["fp32", "fp16", "int8"])
+@pytest.mark.parametrize("precision", PRECISIONS)
 @pytest.mark.parametrize("stage", ["tokenizer", "noise", "llm", "llm_batched", "flow", "vocoder"])
 def test_stage(bundles: dict[str, Path], goldens: Path, precision: str, stage: str) -> None:
     lines = list(getattr(Checker(bundles[precision], goldens, threads=2), stage)())
