@@ -52,6 +52,10 @@ pub const CHUNKS_IN_FLIGHT: usize = 4;
 /// Head start of streams over a whole answer: nobody listens to it before it is complete, so streams go first until it
 /// is this old (and then whenever it is made slower than it plays).
 pub const WHOLE_ANSWER_PATIENCE: Duration = Duration::from_secs(10);
+/// Utterances the vocoder runs at once on a GPU.
+pub const VOCODER_BATCH: usize = 16;
+/// Mel frames of all of them together: bounds the memory of a batch.
+pub const VOCODER_BATCH_FRAMES: usize = 4_096;
 /// Requests that may wait for a lane when the command line does not say otherwise.
 pub const QUEUE_LENGTH: usize = 64;
 /// Time one request may take, from its arrival to its last sample, unless the command line says otherwise.

@@ -5,7 +5,7 @@ mod support;
 use cosyserve::model::flow::{Flow, FlowInput};
 use cosyserve::model::llm::Llm;
 use cosyserve::model::prompt_encoder::PromptEncoder;
-use cosyserve::model::vocoder::{Vocoder, VocoderState};
+use cosyserve::model::vocoder::{Vocoder, VocoderGraphs, VocoderState};
 use cosyserve::model::{Mel, mel};
 use support::{Golden, bundle, max_error, runtime, snr_db};
 
@@ -107,10 +107,10 @@ impl FlowCase {
 /// Guarantees f0 and samples of the vocoder, with the reference's source injected.
 #[test]
 fn vocoder_audio() {
-    let vocoder = Vocoder::load(runtime(), &bundle()).unwrap();
+    let vocoder = VocoderGraphs::load(runtime(), &bundle()).unwrap();
     let golden = Golden::open("hift_2");
     let mel = golden.matrix("full/mel");
-    let f0 = vocoder.f0(&mel).unwrap();
+    let f0 = vocoder.f0(&[&mel]).unwrap().concat();
     let error = max_error(&f0, &golden.floats("full/f0"));
     println!("vocoder f0: max error {error:.2e} Hz");
     assert!(error <= 1e-2, "f0: {error}");
@@ -122,7 +122,8 @@ fn vocoder_audio() {
         let mel = golden.matrix(mel_of);
         let expected = golden.floats(&format!("{case}/audio"));
         let source = source.map_or_else(|| vec![0.0; expected.len()], |s| golden.floats(s));
-        let snr = snr_db(&vocoder.decode(&mel, &source).unwrap(), &expected);
+        let audio = vocoder.decode(&[&mel], &[&source]).unwrap().concat();
+        let snr = snr_db(&audio, &expected);
         println!("vocoder {case}: SNR {snr:.1} dB");
         assert!(snr >= 50.0, "{case}: {snr}");
     }
@@ -134,7 +135,7 @@ fn vocoder_audio() {
 fn streamed_chunks() {
     let bundle = bundle();
     let flow = Flow::load(runtime(), &bundle).unwrap();
-    let vocoder = Vocoder::load(runtime(), &bundle).unwrap();
+    let vocoder = VocoderGraphs::load(runtime(), &bundle).unwrap();
     let golden = Golden::open("stream_2");
     let case = FlowCase::read(&golden, "stream");
     let ratio = bundle.manifest.token_mel_ratio;
@@ -153,8 +154,9 @@ fn streamed_chunks() {
         let to_vocoder = mel::join(&carried_mel, &new);
         let hift_error = max_error(&to_vocoder.data, &golden.floats(&key("hift_mel")));
         let mut audio = vocoder
-            .decode(&to_vocoder, &golden.floats(&key("hift_source")))
-            .unwrap();
+            .decode(&[&to_vocoder], &[&golden.floats(&key("hift_source"))])
+            .unwrap()
+            .concat();
         if chunk > 0 {
             cosyserve::dsp::fade::cross_fade(&mut audio, &carried_speech, &window);
         }
@@ -184,18 +186,21 @@ fn streamed_chunks() {
 /// samples, and the join shaped by the same fade.
 #[test]
 fn pushed_chunks_have_the_length_of_the_whole() {
-    let vocoder = Vocoder::load(runtime(), &bundle()).unwrap();
+    let graphs = VocoderGraphs::load(runtime(), &bundle()).unwrap();
+    let vocoder = Vocoder::new(&bundle()).unwrap();
     let mel = Golden::open("flow_2").matrix("final1_stream1/mel");
-    let mut silent = || 0.0;
+    let silent = || 0.0;
     let mut whole_state = VocoderState::default();
-    let whole = vocoder.push(&mut whole_state, &mel, true, &mut silent).unwrap();
+    let whole = vocoder
+        .push(&graphs, &mut whole_state, &mel, true, silent)
+        .unwrap();
     let mut state = VocoderState::default();
     let mut streamed = Vec::new();
     for (from, to) in [(0, 50), (50, 100), (100, mel.cols)] {
         let part = mel::frames(&mel, from, to);
         streamed.extend(
             vocoder
-                .push(&mut state, &part, to == mel.cols, &mut silent)
+                .push(&graphs, &mut state, &part, to == mel.cols, silent)
                 .unwrap(),
         );
     }

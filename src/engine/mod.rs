@@ -8,6 +8,7 @@ mod silence;
 mod stages;
 pub mod turn;
 pub mod urgency;
+mod vocoder_worker;
 mod warm_up;
 
 pub use facade::{Engine, EngineOptions, ModelInfo};
