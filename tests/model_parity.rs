@@ -7,6 +7,7 @@ use cosyserve::model::llm::Llm;
 use cosyserve::model::prompt_encoder::PromptEncoder;
 use cosyserve::model::vocoder::{Vocoder, VocoderGraphs, VocoderState};
 use cosyserve::model::{Mel, mel};
+use cosyserve::runtime::Device;
 use support::{Golden, bundle, max_error, runtime, snr_db};
 
 fn keep_going() -> cosyserve::Result<()> {
@@ -107,7 +108,7 @@ impl FlowCase {
 /// Guarantees f0 and samples of the vocoder, with the reference's source injected.
 #[test]
 fn vocoder_audio() {
-    let vocoder = VocoderGraphs::load(runtime(), &bundle()).unwrap();
+    let vocoder = VocoderGraphs::load(runtime(), &bundle(), Device::Cpu).unwrap();
     let golden = Golden::open("hift_2");
     let mel = golden.matrix("full/mel");
     let f0 = vocoder.f0(&[&mel]).unwrap().concat();
@@ -135,7 +136,7 @@ fn vocoder_audio() {
 fn streamed_chunks() {
     let bundle = bundle();
     let flow = Flow::load(runtime(), &bundle).unwrap();
-    let vocoder = VocoderGraphs::load(runtime(), &bundle).unwrap();
+    let vocoder = VocoderGraphs::load(runtime(), &bundle, Device::Cpu).unwrap();
     let golden = Golden::open("stream_2");
     let case = FlowCase::read(&golden, "stream");
     let ratio = bundle.manifest.token_mel_ratio;
@@ -186,7 +187,7 @@ fn streamed_chunks() {
 /// samples, and the join shaped by the same fade.
 #[test]
 fn pushed_chunks_have_the_length_of_the_whole() {
-    let graphs = VocoderGraphs::load(runtime(), &bundle()).unwrap();
+    let graphs = VocoderGraphs::load(runtime(), &bundle(), Device::Cpu).unwrap();
     let vocoder = Vocoder::new(&bundle()).unwrap();
     let mel = Golden::open("flow_2").matrix("final1_stream1/mel");
     let silent = || 0.0;
@@ -225,7 +226,7 @@ fn speed_changes_the_mel_as_the_reference() {
 /// Guarantees what a prompt recording becomes: speech tokens, speaker embedding and mel of the reference's front end.
 #[test]
 fn prompt_features() {
-    let encoder = PromptEncoder::load(runtime(), &bundle()).unwrap();
+    let encoder = PromptEncoder::load(runtime(), &bundle(), Device::Cpu).unwrap();
     let golden = Golden::open("frontend_2");
     let (samples, rate) = support::prompt_wav();
     let resampled = |to| cosyserve::dsp::resample::resample(&samples, rate, to);

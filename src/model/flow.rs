@@ -6,7 +6,7 @@
 
 use super::bundle::{Bundle, FlowConfig};
 use super::mel::{self, Mel};
-use crate::runtime::{Graph, Input, Runtime};
+use crate::runtime::{Device, Graph, GraphOptions, Input, Runtime};
 use crate::{Error, Result};
 
 /// Attention chunk that no sequence reaches: full attention.
@@ -45,9 +45,19 @@ impl Flow {
         let config = bundle.manifest.flow.clone();
         let bins = bundle.manifest.mel.bins;
         let noise = read_noise(bundle, &config, bins)?;
+        let options = GraphOptions::on(Device::Cpu);
+        let frugal = GraphOptions {
+            arena: false,
+            ..options.clone()
+        };
         Ok(Self {
-            encoder: Graph::load_frugal(runtime, "flow encoder", &bundle.path(&config.encoder))?,
-            estimator: Graph::load(runtime, "flow estimator", &bundle.path(&config.estimator))?,
+            encoder: Graph::load(runtime, "flow encoder", &bundle.path(&config.encoder), &frugal)?,
+            estimator: Graph::load(
+                runtime,
+                "flow estimator",
+                &bundle.path(&config.estimator),
+                &options,
+            )?,
             noise,
             config,
             bins,

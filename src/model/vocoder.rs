@@ -9,7 +9,7 @@ use super::bundle::{Bundle, VocoderConfig};
 use super::mel::{self, Mel};
 use crate::dsp::fade::{cross_fade, hamming};
 use crate::dsp::source::{HarmonicSource, PhaseRule, SourceParams};
-use crate::runtime::{Graph, Input, Runtime};
+use crate::runtime::{Device, Graph, GraphOptions, Input, Runtime};
 use crate::{Error, Result};
 
 /// The two graphs of the stage.
@@ -35,12 +35,14 @@ pub trait VocoderRuns {
 }
 
 impl VocoderGraphs {
-    /// Loads them.
-    pub fn load(runtime: &Runtime, bundle: &Bundle) -> Result<Self> {
+    /// Loads them on a device.
+    pub fn load(runtime: &Runtime, bundle: &Bundle, device: Device) -> Result<Self> {
         let config = &bundle.manifest.vocoder;
+        let options = GraphOptions::on(device);
+        let load = |name, file| Graph::load(runtime, name, &bundle.path(file), &options);
         Ok(Self {
-            f0: Graph::load(runtime, "vocoder f0", &bundle.path(&config.f0))?,
-            decoder: Graph::load(runtime, "vocoder decoder", &bundle.path(&config.decoder))?,
+            f0: load("vocoder f0", &config.f0)?,
+            decoder: load("vocoder decoder", &config.decoder)?,
             hop: config.hop,
         })
     }
