@@ -52,6 +52,14 @@ pub const CHUNKS_IN_FLIGHT: usize = 4;
 /// Head start of streams over a whole answer: nobody listens to it before it is complete, so streams go first until it
 /// is this old (and then whenever it is made slower than it plays).
 pub const WHOLE_ANSWER_PATIENCE: Duration = Duration::from_secs(10);
+/// Syntheses at work at once on a CPU, unless the command line says otherwise.
+pub const CONCURRENCY_CPU: usize = 4;
+/// Syntheses at work at once on each GPU, unless the command line says otherwise.
+pub const CONCURRENCY_GPU: usize = 32;
+/// Bytes of flow state kept by a CPU lane, unless the command line says otherwise. Memory is taken as it is used.
+pub const FLOW_CACHE_CPU_BYTES: u64 = 256 << 20;
+/// Bytes of flow state kept on a GPU, unless the command line says otherwise. Taken at once.
+pub const FLOW_CACHE_GPU_BYTES: u64 = 4 << 30;
 /// Utterances the vocoder runs at once on a GPU.
 pub const VOCODER_BATCH: usize = 16;
 /// Mel frames of all of them together: bounds the memory of a batch.

@@ -1,15 +1,21 @@
-//! Admission, the pipeline of a request, its chunk plan. Knows no HTTP and no serde.
+//! Admission, the pipeline of a request, and the lanes whose workers run the stages for all requests. Knows no HTTP and
+//! no serde.
 mod admission;
 mod facade;
+mod flow_worker;
+mod lane;
+mod lm_worker;
 mod pipeline;
 mod plan;
 mod request;
 mod silence;
 mod stages;
-pub mod turn;
-pub mod urgency;
+mod turn;
+mod urgency;
 mod vocoder_worker;
 mod warm_up;
 
-pub use facade::{Engine, EngineOptions, ModelInfo};
+pub use facade::{Engine, EngineOptions, ModelInfo, Status};
 pub use request::{Mode, PromptAudio, SpeechRequest, SpeechStream, VoiceInfo};
+use turn::Turn;
+use urgency::Urgency;

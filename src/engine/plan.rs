@@ -18,15 +18,6 @@ pub struct ChunkPlan {
     offset: usize,
 }
 
-/// One run of the flow: over `tokens[..upto]`, of which those before `offset` have been spoken.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Chunk {
-    /// Tokens spoken before.
-    pub offset: usize,
-    /// Tokens to give the flow, look-ahead included.
-    pub upto: usize,
-}
-
 impl ChunkPlan {
     /// `chunk` and `lookahead` in tokens; `prompt` is the length of the flow's prompt.
     pub fn new(chunk: usize, lookahead: usize, prompt: usize) -> Self {
@@ -40,28 +31,38 @@ impl ChunkPlan {
         }
     }
 
-    /// The next chunk, if `available` tokens are enough for it.
-    pub fn next(&mut self, available: usize) -> Option<Chunk> {
-        let hop = self.hop + if self.offset == 0 { self.pad } else { 0 };
-        let upto = self.offset + hop + self.lookahead;
-        if available < upto {
-            return None;
-        }
-        let chunk = Chunk {
-            offset: self.offset,
-            upto,
-        };
-        self.offset += hop;
-        self.hop = (self.hop * HOP_GROWTH).min(self.max_hop);
-        Some(chunk)
+    /// Whether `available` tokens are enough for the next chunk.
+    pub fn is_due(&self, available: usize) -> bool {
+        available >= self.end() + self.lookahead
     }
 
-    /// The last chunk, once all `total` tokens are there.
-    pub fn last(&self, total: usize) -> Chunk {
-        Chunk {
-            offset: self.offset,
-            upto: total,
+    /// The next chunk, if `available` tokens are enough for it: the tokens to give the flow, look-ahead included.
+    pub fn next(&mut self, available: usize) -> Option<usize> {
+        if !self.is_due(available) {
+            return None;
         }
+        self.offset = self.end();
+        self.hop = (self.hop * HOP_GROWTH).min(self.max_hop);
+        Some(self.offset + self.lookahead)
+    }
+
+    /// Mel frames that a whole stream's chunks (all but the first and the last of most) give the vocoder, each width
+    /// once: `ratio` frames a token, and `overlap` frames of the chunk before.
+    pub fn widths(mut self, ratio: usize, overlap: usize) -> Vec<usize> {
+        let mut widths = vec![self.hop * ratio];
+        loop {
+            let width = self.hop * ratio + overlap;
+            if widths.contains(&width) {
+                return widths;
+            }
+            widths.push(width);
+            self.hop = (self.hop * HOP_GROWTH).min(self.max_hop);
+        }
+    }
+
+    /// Where the next chunk ends.
+    fn end(&self) -> usize {
+        self.offset + self.hop + if self.offset == 0 { self.pad } else { 0 }
     }
 }
 
@@ -74,22 +75,16 @@ mod tests {
         // The reference's own run: prompt 23, 100 tokens -> 30, 80, then all (goldens stream_2).
         let mut plan = ChunkPlan::new(25, 3, 23);
         assert_eq!(plan.next(29), None);
-        assert_eq!(plan.next(30), Some(Chunk { offset: 0, upto: 30 }));
-        assert_eq!(plan.next(80), Some(Chunk { offset: 27, upto: 80 }));
+        assert!(!plan.is_due(29) && plan.is_due(30));
+        assert_eq!(plan.next(30), Some(30));
+        assert_eq!(plan.next(80), Some(80));
         assert_eq!(plan.next(100), None);
-        assert_eq!(
-            plan.last(100),
-            Chunk {
-                offset: 77,
-                upto: 100
-            }
-        );
     }
 
     #[test]
     fn hops_stop_growing_at_four_chunks() {
         let mut plan = ChunkPlan::new(25, 3, 0);
-        let uptos: Vec<_> = std::iter::from_fn(|| plan.next(400)).map(|c| c.upto).collect();
+        let uptos: Vec<_> = std::iter::from_fn(|| plan.next(400)).collect();
         assert_eq!(uptos, vec![28, 78, 178, 278, 378]);
     }
 }

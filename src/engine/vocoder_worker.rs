@@ -35,6 +35,30 @@ impl VocoderWorker {
         }))
     }
 
+    /// On a GPU, runs mels of `bins` rows and of each of `widths` frames in batches of every size that is a power of
+    /// two; nothing else may use the device meanwhile.
+    pub fn warm_up(&self, bins: usize, widths: &[usize], hop: usize) -> Result<()> {
+        let Way::Batched(worker) = &self.0 else {
+            return Ok(());
+        };
+        for &frames in widths {
+            let mel = Mel {
+                rows: bins,
+                cols: frames,
+                data: vec![0.0; bins * frames],
+            };
+            let source = vec![0.0; frames * hop];
+            let sizes = std::iter::successors(Some(1), |n| Some(n * 2));
+            for rows in sizes.take_while(|&n| n <= most_rows(frames)) {
+                worker.graphs.f0(&vec![&mel; rows])?;
+                worker
+                    .graphs
+                    .decode(&vec![&mel; rows], &vec![source.as_slice(); rows])?;
+            }
+        }
+        Ok(())
+    }
+
     /// Runs for the request of this urgency; `keep_going` ends its waiting with an error.
     pub fn client<'a>(
         &'a self,
@@ -114,8 +138,9 @@ struct Job {
     reply: SyncSender<Result<Vec<f32>>>,
 }
 
-/// The thread that owns the graphs. A request has one run at most in its queue.
+/// The thread that runs the graphs. A request has one run at most in its queue.
 struct Worker {
+    graphs: Arc<VocoderGraphs>,
     jobs: Option<Sender<Job>>,
     thread: Option<JoinHandle<()>>,
 }
@@ -123,11 +148,14 @@ struct Worker {
 impl Worker {
     fn start(graphs: VocoderGraphs) -> Result<Self> {
         let (jobs, queue) = mpsc::channel();
+        let graphs = Arc::new(graphs);
+        let own = graphs.clone();
         let thread = std::thread::Builder::new()
             .name("vocoder".into())
-            .spawn(move || serve(&graphs, &queue))
+            .spawn(move || serve(&own, &queue))
             .map_err(|e| Error::internal("starting the vocoder's thread", e))?;
         Ok(Self {
+            graphs,
             jobs: Some(jobs),
             thread: Some(thread),
         })
@@ -194,7 +222,7 @@ fn next_batch(waiting: &mut Vec<Job>) -> Vec<Job> {
     let Some(shape) = waiting.first().map(|job| job.work.shape()) else {
         return Vec::new();
     };
-    let mut room = (limits::VOCODER_BATCH_FRAMES / shape.1.max(1)).clamp(1, limits::VOCODER_BATCH);
+    let mut room = most_rows(shape.1);
     waiting
         .extract_if(.., |job| {
             let fits = room > 0 && job.work.shape() == shape;
@@ -202,6 +230,11 @@ fn next_batch(waiting: &mut Vec<Job>) -> Vec<Job> {
             fits
         })
         .collect()
+}
+
+/// Mels of so many frames that run at once.
+fn most_rows(frames: usize) -> usize {
+    (limits::VOCODER_BATCH_FRAMES / frames.max(1)).clamp(1, limits::VOCODER_BATCH)
 }
 
 fn run(graphs: &VocoderGraphs, batch: &[Job]) -> Result<Vec<Vec<f32>>> {
