@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::bundle::{Bundle, LlmConfig};
-use crate::runtime::{Cache, CachedRun, Graph, Runtime};
+use crate::runtime::{Cache, CachedRun, Device, Graph, GraphOptions, Runtime};
 use crate::{Error, Result};
 
 /// KV buffers grow in steps of this many positions, so that few sizes exist.
@@ -26,7 +26,12 @@ impl Llm {
     /// Loads the stage.
     pub fn load(runtime: &Runtime, bundle: &Bundle) -> Result<Self> {
         let config = bundle.manifest.llm.clone();
-        let graph = Arc::new(Graph::load(runtime, "llm", &bundle.path(&config.graph))?);
+        let graph = Arc::new(Graph::load(
+            runtime,
+            "llm",
+            &bundle.path(&config.graph),
+            &GraphOptions::on(Device::Cpu),
+        )?);
         Ok(Self { graph, config })
     }
 

@@ -8,7 +8,7 @@ use super::bundle::{Bundle, VocoderConfig};
 use super::mel::{self, Mel};
 use crate::dsp::fade::{cross_fade, hamming};
 use crate::dsp::source::{HarmonicSource, PhaseRule, SourceParams};
-use crate::runtime::{Graph, Input, Runtime};
+use crate::runtime::{Device, Graph, GraphOptions, Input, Runtime};
 use crate::{Error, Result};
 
 /// A loaded vocoder.
@@ -48,10 +48,16 @@ impl Vocoder {
             merge_bias: config.merge_bias,
             rule: PhaseRule::Linear,
         };
+        let options = GraphOptions::on(Device::Cpu);
         let window = hamming(2 * config.cache_mel_frames * config.hop);
         Ok(Self {
-            f0: Graph::load(runtime, "vocoder f0", &bundle.path(&config.f0))?,
-            decoder: Graph::load(runtime, "vocoder decoder", &bundle.path(&config.decoder))?,
+            f0: Graph::load(runtime, "vocoder f0", &bundle.path(&config.f0), &options)?,
+            decoder: Graph::load(
+                runtime,
+                "vocoder decoder",
+                &bundle.path(&config.decoder),
+                &options,
+            )?,
             source: HarmonicSource::new(params)?,
             config,
             window,
