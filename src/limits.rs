@@ -49,6 +49,9 @@ pub const SEGMENT_SPEECH_TOKENS: usize = 1_500;
 pub const SEGMENT_TEXT_TOKENS: usize = 1_024;
 /// Audio chunks made but not yet sent, per request: a slow reader stops its own synthesis here.
 pub const CHUNKS_IN_FLIGHT: usize = 4;
+/// Head start of streams over a whole answer: nobody listens to it before it is complete, so streams go first until it
+/// is this old (and then whenever it is made slower than it plays).
+pub const WHOLE_ANSWER_PATIENCE: Duration = Duration::from_secs(10);
 /// Requests that may wait for a lane when the command line does not say otherwise.
 pub const QUEUE_LENGTH: usize = 64;
 /// Time one request may take, from its arrival to its last sample, unless the command line says otherwise.

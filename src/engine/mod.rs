@@ -6,6 +6,8 @@ mod plan;
 mod request;
 mod silence;
 mod stages;
+pub mod turn;
+pub mod urgency;
 mod warm_up;
 
 pub use facade::{Engine, EngineOptions, ModelInfo};
