@@ -1,6 +1,7 @@
 //! Admission, the pipeline of a request, its chunk plan. Knows no HTTP and no serde.
 mod admission;
 mod facade;
+pub mod flow_worker;
 mod pipeline;
 mod plan;
 mod request;

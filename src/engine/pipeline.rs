@@ -14,13 +14,15 @@ use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio::time::timeout_at;
 
-use super::plan::{Chunk, ChunkPlan};
+use super::flow_worker::FlowStream;
+use super::plan::{ChunkPlan, MaxHop};
 use super::silence::SilenceCap;
 use super::stages::{Conditioning, Script, Stages};
+use super::urgency::Urgency;
 use crate::dsp::stretch::{StreamStretch, stretch};
-use crate::model::flow::FlowInput;
 use crate::model::vocoder::VocoderState;
-use crate::model::{Mel, mel, sampler};
+use crate::model::{Mel, sampler};
+use crate::runtime::Device;
 use crate::text::lay_out;
 use crate::{Error, Result};
 
@@ -87,7 +89,7 @@ impl Pipeline<'_> {
         let config = stages.llm.config();
         let max_tokens = input
             .max_tokens
-            .min(stages.most_speech_tokens(self.voice.flow_speech.len()));
+            .min(stages.most_speech_tokens(self.voice.flow.tokens.len()));
         // Each segment draws from its own streams, so that no draw depends on how the audio was chunked.
         let mut draws = self.generator(2 * index);
         let mut speech = Speech::new(self, index);
@@ -137,8 +139,10 @@ impl Pipeline<'_> {
 
     /// Runs the chunks that are due.
     fn speak_due(&mut self, speech: &mut Speech) -> Result<()> {
-        while let Some(chunk) = speech.plan.next(speech.tokens.len()) {
-            let mel = self.new_mel(speech, chunk, false)?;
+        while let Some(upto) = speech.plan.next(speech.tokens.len()) {
+            let mel = speech
+                .flow
+                .chunk(&speech.tokens[..upto], false, &|| self.keep_going())?;
             let mel = speech.stretch.push(&mel, false);
             self.vocode(speech, &mel, false)?;
         }
@@ -150,21 +154,15 @@ impl Pipeline<'_> {
         if speech.tokens.is_empty() {
             return Ok(());
         }
-        let chunk = speech.plan.last(speech.tokens.len());
-        let mel = self.new_mel(speech, chunk, true)?;
+        let keep_going = || self.keep_going();
         let mel = match self.stream {
-            true => speech.stretch.push(&mel, true),
-            false => stretch(&mel, self.speed),
+            true => {
+                let mel = speech.flow.chunk(&speech.tokens, true, &keep_going)?;
+                speech.stretch.push(&mel, true)
+            }
+            false => stretch(&speech.flow.whole(&speech.tokens, &keep_going)?, self.speed),
         };
         self.vocode(speech, &mel, true)
-    }
-
-    /// The frames of a chunk that have not been spoken.
-    fn new_mel(&self, speech: &Speech, chunk: Chunk, finalize: bool) -> Result<Mel> {
-        // The reference runs the last chunk with full attention, streamed or not.
-        let mel = self.flow(&speech.tokens[..chunk.upto], !finalize, finalize)?;
-        let spoken = chunk.offset * self.stages.manifest.token_mel_ratio;
-        Ok(mel::frames(&mel, spoken, mel.cols))
     }
 
     fn vocode(&mut self, speech: &mut Speech, mel: &Mel, finalize: bool) -> Result<()> {
@@ -172,18 +170,6 @@ impl Pipeline<'_> {
         let vocoder = &self.stages.vocoder;
         let audio = vocoder.push(state, mel, finalize, &mut || noise.next())?;
         self.send(audio)
-    }
-
-    fn flow(&self, tokens: &[i64], streaming: bool, finalize: bool) -> Result<Mel> {
-        let input = FlowInput {
-            prompt_tokens: &self.voice.flow_speech,
-            prompt_feat: &self.voice.flow_feat,
-            embedding: &self.voice.embedding,
-            tokens,
-            streaming,
-            finalize,
-        };
-        self.stages.flow.infer(&input, &|| self.keep_going())
     }
 
     fn send(&mut self, audio: Vec<f32>) -> Result<()> {
@@ -229,6 +215,7 @@ impl Pipeline<'_> {
 struct Speech {
     tokens: Vec<i64>,
     plan: ChunkPlan,
+    flow: FlowStream,
     stretch: StreamStretch,
     state: VocoderState,
     noise: Noise,
@@ -236,14 +223,18 @@ struct Speech {
 
 impl Speech {
     fn new(pipeline: &Pipeline<'_>, index: u64) -> Self {
-        let flow = pipeline.stages.flow.config();
+        let Pipeline { stages, voice, .. } = pipeline;
+        let flow = &stages.manifest.flow;
+        let urgency = Urgency::new(pipeline.started, pipeline.stream);
         Self {
             tokens: Vec::new(),
             plan: ChunkPlan::new(
                 flow.chunk_tokens,
                 flow.lookahead_tokens,
-                pipeline.voice.flow_speech.len(),
+                voice.flow.tokens.len(),
+                MaxHop::on(Device::Cpu),
             ),
+            flow: stages.flow.open(voice.flow.clone(), urgency),
             stretch: StreamStretch::new(pipeline.speed),
             state: VocoderState::default(),
             noise: Noise(pipeline.generator(2 * index + 1)),

@@ -3,13 +3,14 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use super::flow_worker::FlowWorker;
 use super::{Mode, PromptAudio, SpeechRequest};
-use crate::model::flow::Flow;
+use crate::model::flow::{Flow, FlowVoice};
 use crate::model::llm::Llm;
 use crate::model::prompt_encoder::{PromptEncoder, PromptFeatures};
 use crate::model::vocoder::Vocoder;
 use crate::model::{Bundle, bundle::Manifest};
-use crate::runtime::Runtime;
+use crate::runtime::{Device, Runtime};
 use crate::text::{LayoutIds, TextFrontend, TextTokenizer};
 use crate::voice::{PromptCache, Voice, VoicePrompt, VoiceStore};
 use crate::{Error, Result, limits};
@@ -19,7 +20,7 @@ pub struct Stages {
     pub(super) manifest: Manifest,
     pub(super) text: TextFrontend,
     pub(super) llm: Llm,
-    pub(super) flow: Flow,
+    pub(super) flow: FlowWorker,
     pub(super) vocoder: Vocoder,
     pub(super) layout: LayoutIds,
     pub(super) voices: VoiceStore,
@@ -37,18 +38,14 @@ pub enum Script {
 }
 
 /// How the voice of a request conditions the language model and the flow.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Conditioning {
     /// Text ids before the text: the prompt's transcript or the instruction.
     pub prompt_text: Vec<i64>,
     /// Speech tokens the language model continues.
     pub llm_speech: Vec<i64>,
-    /// Speech tokens the flow continues.
-    pub flow_speech: Vec<i64>,
-    /// Mel of those, [frames, bins].
-    pub flow_feat: Vec<f32>,
-    /// Speaker embedding.
-    pub embedding: Vec<f32>,
+    /// What the flow continues.
+    pub flow: Arc<FlowVoice>,
 }
 
 impl Stages {
@@ -67,10 +64,12 @@ impl Stages {
             max_ratio: llm.max_ratio,
             max_positions: llm.max_positions,
         };
+        let flow = Flow::load(runtime, bundle, Device::Cpu)?;
+        let left = manifest.flow.left_chunks;
         Ok(Self {
             text: TextFrontend::new(tokenizer),
             llm: Llm::load(runtime, bundle)?,
-            flow: Flow::load(runtime, bundle)?,
+            flow: FlowWorker::start(flow, None, limits::FLOW_CACHE_BYTES_CPU, left)?,
             vocoder: Vocoder::load(runtime, bundle)?,
             encoder: PromptEncoder::load(runtime, bundle)?,
             voices: VoiceStore::open(bundle, voices_dir)?,
@@ -212,26 +211,26 @@ fn within(field: &str, tokens: &[i64]) -> Result<()> {
 
 fn of_voice(voice: &Voice) -> Conditioning {
     let embedding = voice.embedding.clone();
-    match &voice.prompt {
-        None => Conditioning {
-            embedding,
-            ..Conditioning::default()
-        },
-        Some(p) => Conditioning {
-            prompt_text: p.text_tokens.clone(),
-            llm_speech: p.speech_tokens.clone(),
-            flow_speech: p.speech_tokens.clone(),
-            flow_feat: p.speech_feat.clone(),
-            embedding,
-        },
+    let (text, speech, feat) = match &voice.prompt {
+        None => Default::default(),
+        Some(p) => (
+            p.text_tokens.clone(),
+            p.speech_tokens.clone(),
+            p.speech_feat.clone(),
+        ),
+    };
+    Conditioning {
+        prompt_text: text,
+        llm_speech: speech.clone(),
+        flow: Arc::new(FlowVoice::new(speech, feat, embedding)),
     }
 }
 
 fn of_features(features: &PromptFeatures) -> Conditioning {
+    let (tokens, feat) = (features.speech_tokens.clone(), features.speech_feat.clone());
     Conditioning {
-        flow_speech: features.speech_tokens.clone(),
-        flow_feat: features.speech_feat.clone(),
-        embedding: features.embedding.clone(),
-        ..Conditioning::default()
+        prompt_text: Vec::new(),
+        llm_speech: Vec::new(),
+        flow: Arc::new(FlowVoice::new(tokens, feat, features.embedding.clone())),
     }
 }

@@ -1,12 +1,14 @@
 //! One short synthesis before the server says it is ready: ONNX Runtime plans memory and packs weights at first use,
 //! and the first client should not pay for it.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
 
 use super::pipeline::{Pipeline, Tally};
 use super::stages::{Conditioning, Script, Stages};
+use crate::model::flow::FlowVoice;
 use crate::{Error, Result};
 
 /// Text of the warm-up: long enough for one streamed chunk.
@@ -17,15 +19,20 @@ const LIMIT: Duration = Duration::from_secs(60);
 /// Speaks [`TEXT`] with the first voice into nowhere.
 pub fn run(stages: &Stages) -> Result<()> {
     let started = Instant::now();
+    stages.flow.warm_up()?;
     let voices = stages.voices.list();
     let voice = match voices.first() {
         Some((voice, _)) => stages.condition(&super::Mode::Sft {
             voice: voice.id.clone(),
         })?,
-        None => Conditioning {
-            embedding: vec![0.1; stages.flow.config().spk_dim],
-            ..Conditioning::default()
-        },
+        None => {
+            let embedding = vec![0.1; stages.manifest.flow.spk_dim];
+            Conditioning {
+                prompt_text: Vec::new(),
+                llm_speech: Vec::new(),
+                flow: Arc::new(FlowVoice::new(Vec::new(), Vec::new(), embedding)),
+            }
+        }
     };
     let script = Script::Text(vec![stages.text.tokens(TEXT)?]);
     let (sink, mut chunks) = mpsc::channel(64);

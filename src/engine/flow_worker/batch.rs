@@ -1,10 +1,10 @@
 //! What the next run of a job is, and which jobs run together.
 
 use super::job::{Goal, Job, Progress};
+use crate::limits;
 use crate::model::Mel;
 use crate::model::flow::{Attention, FlowRunner, Row};
 use crate::model::pages::Page;
-use crate::limits;
 
 /// The next run of a job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,14 +36,21 @@ impl Planner {
 
     /// Whether `job` has to be given the prefix of its voice before its next run.
     pub fn wants_prefix(&self, job: &Job) -> bool {
-        let Progress { voice, done, paged, .. } = &job.progress;
+        let Progress {
+            voice, done, paged, ..
+        } = &job.progress;
         job.goal != Goal::Whole && *paged && *done == 0 && self.prefix(voice.tokens.len()) > 0
     }
 
     /// The next run of `job`.
     pub fn next(&self, job: &Job) -> Run {
         let left = self.left;
-        let Progress { voice, pages, done, paged } = &job.progress;
+        let Progress {
+            voice,
+            pages,
+            done,
+            paged,
+        } = &job.progress;
         let run = |attention, from, write| Run {
             attention,
             prefix: false,

@@ -5,7 +5,7 @@ use std::sync::{Arc, mpsc};
 use std::time::Instant;
 
 use crate::Result;
-use crate::engine::Urgency;
+use crate::engine::urgency::Urgency;
 use crate::model::flow::FlowVoice;
 use crate::model::pages::Page;
 use crate::model::{Mel, mel};

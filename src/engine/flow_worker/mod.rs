@@ -12,7 +12,8 @@ use std::thread::JoinHandle;
 
 use parking_lot::{Condvar, Mutex};
 
-use super::{Turn, Urgency};
+use super::turn::Turn;
+use super::urgency::Urgency;
 use crate::model::flow::{Flow, FlowRunner, FlowVoice};
 use crate::model::pages::PagePool;
 use crate::{Error, Result};

@@ -1,12 +1,12 @@
 //! One utterance as its request's thread sees it.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError};
-use std::sync::Arc;
 
 use super::job::{Goal, Job, Progress};
 use super::{Queue, ended};
-use crate::engine::Urgency;
+use crate::engine::urgency::Urgency;
 use crate::model::Mel;
 use crate::model::flow::{Flow, FlowVoice};
 use crate::{Error, Result, limits};

@@ -10,7 +10,7 @@ use super::prefixes::Prefixes;
 use crate::engine::turn::{Turn, TurnGuard};
 use crate::model::Mel;
 use crate::model::flow::{Attention, FlowRunner, Row};
-use crate::model::pages::PagePool;
+use crate::model::pages::{Page, PagePool};
 use crate::{Error, Result, limits};
 
 pub(super) struct Worker {
@@ -111,7 +111,7 @@ impl Worker {
         batch.push(Planned { job, run, write });
     }
 
-    fn take_pages(&mut self, count: usize) -> Option<Vec<crate::model::pages::Page>> {
+    fn take_pages(&mut self, count: usize) -> Option<Vec<Page>> {
         match self.prefixes.make_room(&self.pool, count) {
             true => self.pool.take(count),
             false => None,

@@ -43,9 +43,8 @@ impl Flow {
             cuda_graph: true,
             ..GraphOptions::on(device)
         };
-        let load = |name, file, arena| {
-            Graph::load(runtime, name, &bundle.path(file), &options(arena)).map(Arc::new)
-        };
+        let load =
+            |name, file, arena| Graph::load(runtime, name, &bundle.path(file), &options(arena)).map(Arc::new);
         Ok(Self {
             // It runs once per chunk, but the attention of a whole utterance may need much memory at once.
             encoder: load("flow encoder", &config.encoder, device != Device::Cpu)?,

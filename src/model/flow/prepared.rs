@@ -125,12 +125,7 @@ impl Window {
 
 impl Prepared {
     /// Memory and bindings of `shape`. With `capture` the runs are captured under that number where the device can.
-    pub fn new(
-        flow: &Flow,
-        arenas: &(Arenas, Arenas),
-        shape: Shape,
-        capture: Option<u16>,
-    ) -> Result<Self> {
+    pub fn new(flow: &Flow, arenas: &(Arenas, Arenas), shape: Shape, capture: Option<u16>) -> Result<Self> {
         let (encoder, estimator) = (&flow.encoder, &flow.estimator);
         let Shape { rows, tokens, .. } = shape;
         let (config, bins, frames) = (&flow.config, flow.bins, tokens * flow.ratio);

@@ -8,7 +8,7 @@ use lru::LruCache;
 use super::arenas::{Arenas, PageRows};
 use super::prepared::Prepared;
 use super::shape::Shaping;
-use super::{Attention, Flow, FlowVoice, Shape};
+use super::{Flow, FlowVoice, Shape};
 use crate::model::Mel;
 use crate::model::pages::Page;
 use crate::{Result, limits};

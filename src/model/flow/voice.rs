@@ -52,7 +52,8 @@ mod tests {
 
     #[test]
     fn the_key_tells_voices_apart() {
-        let voice = |tokens: &[i64], feat: &[f32]| FlowVoice::new(tokens.to_vec(), feat.to_vec(), vec![1.0]).key;
+        let voice =
+            |tokens: &[i64], feat: &[f32]| FlowVoice::new(tokens.to_vec(), feat.to_vec(), vec![1.0]).key;
         assert_eq!(voice(&[1, 2], &[0.5]), voice(&[1, 2], &[0.5]));
         assert_ne!(voice(&[1, 2], &[0.5]), voice(&[1, 3], &[0.5]));
         assert_ne!(voice(&[1, 2], &[0.5]), voice(&[1, 2], &[0.25]));
