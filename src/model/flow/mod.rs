@@ -29,7 +29,7 @@ pub struct Flow {
     config: FlowConfig,
     bins: usize,
     ratio: usize,
-    device: Device,
+    batches: bool,
 }
 
 impl Flow {
@@ -53,7 +53,7 @@ impl Flow {
             config,
             bins,
             ratio: bundle.manifest.token_mel_ratio,
-            device,
+            batches: device != Device::Cpu,
         })
     }
 
@@ -77,10 +77,15 @@ impl Flow {
         self.noise.cols
     }
 
-    /// Whether several utterances are better run at once: on a GPU, in few padded shapes. A CPU does one after the
-    /// other just as fast, and what an utterance sounds like then never depends on others.
+    /// Whether several utterances run at once, in few padded shapes: so on a GPU. A CPU does one after the other just
+    /// as fast, and what an utterance sounds like then never depends on others.
     pub fn batches(&self) -> bool {
-        self.device != Device::Cpu
+        self.batches
+    }
+
+    /// The same, batching or not whatever the device.
+    pub fn batching(self, batches: bool) -> Self {
+        Self { batches, ..self }
     }
 
     /// Bytes of one page.
