@@ -56,10 +56,6 @@ pub const WHOLE_ANSWER_PATIENCE: Duration = Duration::from_secs(10);
 pub const CONCURRENCY_CPU: usize = 4;
 /// Syntheses at work at once on each GPU, unless the command line says otherwise.
 pub const CONCURRENCY_GPU: usize = 32;
-/// Bytes of flow state kept by a CPU lane, unless the command line says otherwise. Memory is taken as it is used.
-pub const FLOW_CACHE_CPU_BYTES: u64 = 256 << 20;
-/// Bytes of flow state kept on a GPU, unless the command line says otherwise. Taken at once.
-pub const FLOW_CACHE_GPU_BYTES: u64 = 4 << 30;
 /// Utterances the vocoder runs at once on a GPU.
 pub const VOCODER_BATCH: usize = 16;
 /// Mel frames of all of them together: bounds the memory of a batch.
@@ -100,3 +96,21 @@ pub const PARSE_IN_PLACE_BYTES: usize = 256 << 10;
 pub const REQUEST_ID_CHARS: usize = 64;
 /// Log lines waiting for the log file's writer; more are dropped rather than waited for.
 pub const LOG_LINES_BUFFERED: usize = 16_384;
+/// Bytes of the flow's page pool on a CPU, unless the command line says otherwise. Pages cost memory once they are
+/// used.
+pub const FLOW_CACHE_BYTES_CPU: u64 = 1 << 30;
+/// Bytes of the flow's page pool on a GPU, unless the command line says otherwise; taken when the model is loaded.
+pub const FLOW_CACHE_BYTES_GPU: u64 = 16 << 30;
+/// Of the flow's page pool, one part in so many is kept for the prompts of voices.
+pub const FLOW_PREFIX_PART: usize = 2;
+/// Utterances in one run of the flow on a GPU.
+pub const FLOW_BATCH: usize = 32;
+/// Query-key pairs of one run of the flow, over all rows: bounds the memory of its attention.
+pub const FLOW_BATCH_PAIRS: usize = 8 << 20;
+/// Shapes of flow runs kept bound, beside the captured ones.
+pub const FLOW_SHAPES: usize = 8;
+/// Shapes captured before a GPU serves, for each power of two of rows: (new chunks, pages of history). One new chunk
+/// after 3, 7 or 15 s, and two, as in a first chunk that takes the end of the prompt along.
+pub const FLOW_CAPTURED_PAGES: [(usize, usize); 5] = [(1, 3), (1, 7), (1, 15), (2, 2), (2, 6)];
+/// How often a request that waits for a stage looks whether anybody still wants its answer.
+pub const CANCEL_POLL: Duration = Duration::from_millis(50);

@@ -2,17 +2,12 @@
 //! CosyVoice 2 checkpoint. `make test` exports it first; see tests/support.
 mod support;
 
-use cosyserve::model::flow::{Flow, FlowInput};
 use cosyserve::model::llm::Llm;
 use cosyserve::model::prompt_encoder::PromptEncoder;
 use cosyserve::model::vocoder::{Vocoder, VocoderGraphs, VocoderState};
 use cosyserve::model::{Mel, mel};
 use cosyserve::runtime::Device;
-use support::{Golden, bundle, max_error, runtime, snr_db};
-
-fn keep_going() -> cosyserve::Result<()> {
-    Ok(())
-}
+use support::{FlowCase, Golden, bundle, keep_going, max_error, runtime, snr_db};
 
 fn log_softmax(logits: &[f32]) -> Vec<f32> {
     let max = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
@@ -53,58 +48,6 @@ fn llm_log_probabilities() {
     }
 }
 
-/// Guarantees the flow's mel in every case of the goldens: streaming or not, final or not, with prompt or without.
-#[test]
-fn flow_mel() {
-    let flow = Flow::load(runtime(), &bundle()).unwrap();
-    let golden = Golden::open("flow_2");
-    let cases = [
-        ("final1_stream1", true, true),
-        ("final1_stream0", false, true),
-        ("final0_stream1", true, false),
-        ("final0_stream0", false, false),
-        ("noprompt_final1_stream0", false, true),
-    ];
-    for (case, streaming, finalize) in cases {
-        let input = FlowCase::read(&golden, case);
-        let mel = flow
-            .infer(&input.input(&input.tokens, streaming, finalize), &keep_going)
-            .unwrap();
-        let worst = max_error(&mel.data, &golden.floats(&format!("{case}/mel")));
-        println!("flow {case}: max mel error {worst:.2e}");
-        assert!(worst <= 2e-3, "{case}: {worst}");
-    }
-}
-
-struct FlowCase {
-    prompt_tokens: Vec<i64>,
-    prompt_feat: Vec<f32>,
-    embedding: Vec<f32>,
-    tokens: Vec<i64>,
-}
-
-impl FlowCase {
-    fn read(golden: &Golden, case: &str) -> Self {
-        Self {
-            prompt_tokens: golden.ints(&format!("{case}/prompt_token")),
-            prompt_feat: golden.floats(&format!("{case}/prompt_feat")),
-            embedding: golden.floats(&format!("{case}/embedding")),
-            tokens: golden.ints(&format!("{case}/token")),
-        }
-    }
-
-    fn input<'a>(&'a self, tokens: &'a [i64], streaming: bool, finalize: bool) -> FlowInput<'a> {
-        FlowInput {
-            prompt_tokens: &self.prompt_tokens,
-            prompt_feat: &self.prompt_feat,
-            embedding: &self.embedding,
-            tokens,
-            streaming,
-            finalize,
-        }
-    }
-}
-
 /// Guarantees f0 and samples of the vocoder, with the reference's source injected.
 #[test]
 fn vocoder_audio() {
@@ -131,27 +74,33 @@ fn vocoder_audio() {
 }
 
 /// Guarantees the chunked synthesis: the flow's mel of every chunk, the mel that reaches the vocoder, and the samples
-/// decoded from the reference's source, cross-fades included.
+/// decoded from the reference's source, cross-fades included. The reference's last chunk has full attention.
 #[test]
 fn streamed_chunks() {
     let bundle = bundle();
-    let flow = Flow::load(runtime(), &bundle).unwrap();
     let vocoder = VocoderGraphs::load(runtime(), &bundle, Device::Cpu).unwrap();
     let golden = Golden::open("stream_2");
     let case = FlowCase::read(&golden, "stream");
-    let ratio = bundle.manifest.token_mel_ratio;
+    let worker = support::flow_worker(None);
+    let (mut stream, mut whole) = (case.open(&worker), case.open(&worker));
     let cached = bundle.manifest.vocoder.cache_mel_frames;
     let hop = bundle.manifest.vocoder.hop;
     let window = cosyserve::dsp::fade::hamming(2 * cached * hop);
-    let (mut offset, mut carried_mel, mut carried_speech) = (0, Mel::default(), Vec::new());
+    let (mut made, mut carried_mel, mut carried_speech) = (Mel::default(), Mel::default(), Vec::new());
     for (chunk, finalize) in [(0, false), (1, false), (2, true)] {
         let key = |name: &str| format!("stream/chunk{chunk}/{name}");
         let n = golden.ints(&key("n_token"))[0] as usize;
-        let made = flow
-            .infer(&case.input(&case.tokens[..n], !finalize, finalize), &keep_going)
-            .unwrap();
+        let new = match finalize {
+            false => stream.chunk(&case.tokens[..n], false, &keep_going).unwrap(),
+            true => {
+                let all = whole.whole(&case.tokens[..n], &keep_going).unwrap();
+                let new = mel::frames(&all, made.cols, all.cols);
+                made = mel::frames(&all, 0, made.cols);
+                new
+            }
+        };
+        made = mel::join(&made, &new);
         let error = max_error(&made.data, &golden.floats(&key("mel")));
-        let new = mel::frames(&made, offset * ratio, made.cols);
         let to_vocoder = mel::join(&carried_mel, &new);
         let hift_error = max_error(&to_vocoder.data, &golden.floats(&key("hift_mel")));
         let mut audio = vocoder
@@ -175,11 +124,6 @@ fn streamed_chunks() {
             error <= 2e-3 && hift_error <= 2e-3 && snr >= 50.0,
             "chunk {chunk}"
         );
-        offset = n - if finalize {
-            0
-        } else {
-            flow.config().lookahead_tokens
-        };
     }
 }
 
@@ -211,12 +155,10 @@ fn pushed_chunks_have_the_length_of_the_whole() {
 /// Guarantees the speed change of whole utterances: the stretched mel the reference vocodes.
 #[test]
 fn speed_changes_the_mel_as_the_reference() {
-    let flow = Flow::load(runtime(), &bundle()).unwrap();
     let golden = Golden::open("stream_2");
     let case = FlowCase::read(&golden, "speed1.3");
-    let mel = flow
-        .infer(&case.input(&case.tokens, false, true), &keep_going)
-        .unwrap();
+    let worker = support::flow_worker(None);
+    let mel = case.open(&worker).whole(&case.tokens, &keep_going).unwrap();
     let stretched = cosyserve::dsp::stretch::stretch(&mel, 1.3);
     let error = max_error(&stretched.data, &golden.floats("speed1.3/chunk0/hift_mel"));
     println!("speed 1.3: max mel error {error:.2e}");

@@ -90,7 +90,10 @@ impl Engine {
             threads: options.threads,
         })?;
         let devices = Device::choose(runtime, &options.devices)?;
-        let lane_options = lane_options(&options, &bundle);
+        let concurrency = options
+            .concurrency
+            .unwrap_or_else(|| suitable_concurrency(&devices));
+        let lane_options = lane_options(&options, &bundle, concurrency.div_ceil(devices.len()));
         let lanes = Arc::new(Lanes::load(runtime, &bundle, &devices, &lane_options)?);
         let first = devices.first().copied().unwrap_or_default();
         let stages = Arc::new(Stages::load(runtime, &bundle, first, &options.voices_dir)?);
@@ -233,10 +236,11 @@ impl Engine {
     }
 }
 
-fn lane_options(options: &EngineOptions, bundle: &Bundle) -> LaneOptions {
+fn lane_options(options: &EngineOptions, bundle: &Bundle, slots: usize) -> LaneOptions {
     let manifest = &bundle.manifest;
     let chunk_seconds = manifest.flow.chunk_tokens as f32 / manifest.token_rate as f32;
     LaneOptions {
+        slots,
         flow_cache: options.flow_cache,
         left_chunks: match options.left_context {
             None => manifest.flow.left_chunks,

@@ -31,6 +31,8 @@ pub struct Lane {
 /// What an operator may choose about a lane.
 #[derive(Debug, Clone)]
 pub struct LaneOptions {
+    /// Requests it has at work at most.
+    pub slots: usize,
     /// Bytes of flow state kept for later chunks and requests; `None`: what suits the device.
     pub flow_cache: Option<u64>,
     /// Chunks of left context that the flow sees; `None`: all.
@@ -44,14 +46,15 @@ impl Lane {
         // On a CPU the stages would compete for the cores; a GPU interleaves them itself.
         let turn = (device == Device::Cpu).then(Turn::new);
         let flow_cache = options.flow_cache.unwrap_or(match device {
-            Device::Cpu => limits::FLOW_CACHE_CPU_BYTES,
-            Device::Cuda(_) | Device::TensorRt(_) => limits::FLOW_CACHE_GPU_BYTES,
+            Device::Cpu => limits::FLOW_CACHE_BYTES_CPU,
+            Device::Cuda(_) | Device::TensorRt(_) => limits::FLOW_CACHE_BYTES_GPU,
         });
         let flow = Flow::load(runtime, bundle, device)?;
         let vocoder = VocoderGraphs::load(runtime, bundle, device)?;
+        let llm = Llm::load(runtime, bundle)?;
         Ok(Self {
             device,
-            lm: LmWorker::start(Llm::load(runtime, bundle, device)?, turn.clone())?,
+            lm: LmWorker::start(llm, turn.clone())?,
             flow: FlowWorker::start(flow, turn.clone(), flow_cache, options.left_chunks)?,
             vocoder: VocoderWorker::start(vocoder, turn)?,
         })

@@ -2,20 +2,18 @@
 //! no serde.
 mod admission;
 mod facade;
-mod flow_worker;
+pub mod flow_worker;
 mod lane;
-mod lm_worker;
+pub mod lm_worker;
 mod pipeline;
 mod plan;
 mod request;
 mod silence;
 mod stages;
-mod turn;
-mod urgency;
+pub mod turn;
+pub mod urgency;
 mod vocoder_worker;
 mod warm_up;
 
 pub use facade::{Engine, EngineOptions, ModelInfo, Status};
 pub use request::{Mode, PromptAudio, SpeechRequest, SpeechStream, VoiceInfo};
-use turn::Turn;
-use urgency::Urgency;

@@ -18,17 +18,14 @@ use tokio::time::timeout_at;
 use super::flow_worker::FlowStream;
 use super::lane::Lane;
 use super::lm_worker::{LmRequest, TokenStream};
-use super::plan::ChunkPlan;
+use super::plan::{ChunkPlan, MaxHop};
 use super::silence::SilenceCap;
 use super::stages::{Conditioning, Script, Stages};
 use super::urgency::Urgency;
 use crate::dsp::stretch::{StreamStretch, stretch};
 use crate::model::vocoder::VocoderState;
 use crate::text::lay_out;
-use crate::{Error, Result};
-
-/// How often a request that waits for tokens asks whether it is still wanted.
-const ASK_EVERY: Duration = Duration::from_millis(20);
+use crate::{Error, Result, limits};
 
 /// What one synthesis cost, for the log.
 #[derive(Debug, Clone, Copy, Default)]
@@ -153,7 +150,7 @@ impl<'a> Pipeline<'a> {
         while !tokens.ended {
             self.keep_going()?;
             let due = self.stream && speech.plan.is_due(speech.tokens.len());
-            let wait = if due { Duration::ZERO } else { ASK_EVERY };
+            let wait = if due { Duration::ZERO } else { limits::CANCEL_POLL };
             match tokens.stream.next(Instant::now() + wait) {
                 Ok(Some(token)) => {
                     self.tally.tokens += 1;
@@ -290,7 +287,12 @@ impl Speech {
         let voice = &pipeline.voice.flow;
         Self {
             tokens: Vec::new(),
-            plan: ChunkPlan::new(flow.chunk_tokens, flow.lookahead_tokens, voice.tokens.len()),
+            plan: ChunkPlan::new(
+                flow.chunk_tokens,
+                flow.lookahead_tokens,
+                voice.tokens.len(),
+                MaxHop::on(pipeline.lane.device),
+            ),
             flow: pipeline.lane.flow.open(voice.clone(), pipeline.urgency.clone()),
             stretch: StreamStretch::new(pipeline.speed),
             state: VocoderState::default(),

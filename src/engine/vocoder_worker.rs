@@ -6,16 +6,12 @@
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender, SyncSender};
 use std::thread::JoinHandle;
-use std::time::Duration;
 
 use super::turn::Turn;
 use super::urgency::Urgency;
 use crate::model::Mel;
 use crate::model::vocoder::{VocoderGraphs, VocoderRuns};
 use crate::{Error, Result, limits};
-
-/// How often a request that waits for its run asks whether it is still wanted.
-const ASK_EVERY: Duration = Duration::from_millis(20);
 
 /// The graphs of one lane.
 pub struct VocoderWorker(Way);
@@ -172,7 +168,7 @@ impl Worker {
         let jobs = self.jobs.as_ref().ok_or_else(gone)?;
         jobs.send(job).map_err(|_| gone())?;
         loop {
-            match answer.recv_timeout(ASK_EVERY) {
+            match answer.recv_timeout(limits::CANCEL_POLL) {
                 Ok(result) => return result,
                 Err(RecvTimeoutError::Timeout) => (client.keep_going)()?,
                 Err(RecvTimeoutError::Disconnected) => return Err(gone()),
@@ -249,7 +245,7 @@ fn run(graphs: &VocoderGraphs, batch: &[Job]) -> Result<Vec<Vec<f32>>> {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Instant;
+    use std::time::{Duration, Instant};
 
     use super::*;
 

@@ -7,7 +7,7 @@ use tokio::sync::mpsc;
 
 use super::lane::{Lane, Lanes};
 use super::pipeline::{Pipeline, Tally};
-use super::plan::ChunkPlan;
+use super::plan::{ChunkPlan, MaxHop};
 use super::stages::{Conditioning, Script, Stages, of_embedding};
 use super::urgency::Urgency;
 use crate::{Error, Result};
@@ -21,9 +21,15 @@ const LIMIT: Duration = Duration::from_secs(60);
 /// are captured.
 pub fn run(stages: &Stages, lanes: &Lanes) -> Result<()> {
     let manifest = &stages.manifest;
-    let plan = ChunkPlan::new(manifest.flow.chunk_tokens, manifest.flow.lookahead_tokens, 0);
-    let widths = plan.widths(manifest.token_mel_ratio, manifest.vocoder.cache_mel_frames);
+    let flow = &manifest.flow;
     for lane in lanes.iter() {
+        let plan = ChunkPlan::new(
+            flow.chunk_tokens,
+            flow.lookahead_tokens,
+            0,
+            MaxHop::on(lane.device),
+        );
+        let widths = plan.widths(manifest.token_mel_ratio, manifest.vocoder.cache_mel_frames);
         timed(lane, "language model", || lane.lm.warm_up())?;
         timed(lane, "flow", || lane.flow.warm_up())?;
         timed(lane, "vocoder", || {
