@@ -1,11 +1,13 @@
 //! Admission, the pipeline of a request, its chunk plan. Knows no HTTP and no serde.
 mod admission;
 mod facade;
+pub mod lm_worker;
 mod pipeline;
 mod plan;
 mod request;
 mod silence;
 mod stages;
+mod token_stream;
 pub mod turn;
 pub mod urgency;
 mod vocoder_worker;

@@ -14,15 +14,20 @@ use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio::time::timeout_at;
 
+use super::lm_worker::LmRequest;
 use super::plan::{Chunk, ChunkPlan};
 use super::silence::SilenceCap;
 use super::stages::{Conditioning, Script, Stages};
+use super::urgency::Urgency;
 use crate::dsp::stretch::{StreamStretch, stretch};
 use crate::model::flow::FlowInput;
 use crate::model::vocoder::VocoderState;
-use crate::model::{Mel, mel, sampler};
+use crate::model::{Mel, mel};
 use crate::text::lay_out;
 use crate::{Error, Result};
+
+/// How often a request that waits for tokens looks whether anybody still listens.
+const LOOK_UP: Duration = Duration::from_millis(100);
 
 /// What one synthesis cost, for the log.
 #[derive(Debug, Clone, Copy, Default)]
@@ -84,26 +89,29 @@ impl Pipeline<'_> {
             text,
             &self.voice.llm_speech,
         )?;
-        let config = stages.llm.config();
         let max_tokens = input
             .max_tokens
             .min(stages.most_speech_tokens(self.voice.flow_speech.len()));
-        // Each segment draws from its own streams, so that no draw depends on how the audio was chunked.
-        let mut draws = self.generator(2 * index);
         let mut speech = Speech::new(self, index);
-        let mut decoded: Vec<usize> = Vec::new();
         let mut silence = SilenceCap::new(&stages.manifest.silent_tokens);
-        let (mut sequence, mut logits) = stages.llm.prefill(&input.ids, max_tokens)?;
-        while decoded.len() < max_tokens {
+        let mut stream = stages.lm.join(LmRequest {
+            ids: input.ids,
+            min_tokens: input.min_tokens,
+            max_tokens,
+            // Each segment draws from its own streams, so that no draw depends on how the audio was chunked.
+            generator: self.generator(2 * index),
+            urgency: Urgency::new(self.started, self.stream),
+        })?;
+        let mut tokens = 0;
+        loop {
             self.keep_going()?;
-            if decoded.len() < input.min_tokens {
-                logits[config.eos] = f32::NEG_INFINITY;
-            }
-            let token = sampler::sample(&mut logits, &decoded, &config.sampling, &mut draws);
-            if config.stop.contains(&token) {
-                break;
-            }
-            decoded.push(token);
+            let token = match stream.next(self.deadline.min(Instant::now() + LOOK_UP)) {
+                Ok(Some(token)) => token,
+                Ok(None) => break,
+                Err(Error::Deadline(_)) => continue,
+                Err(e) => return Err(e),
+            };
+            tokens += 1;
             self.tally.tokens += 1;
             if silence.keeps(token) {
                 speech.tokens.push(token as i64);
@@ -111,12 +119,8 @@ impl Pipeline<'_> {
             if self.stream {
                 self.speak_due(&mut speech)?;
             }
-            if decoded.len() < max_tokens {
-                logits = stages.llm.step(&mut sequence, token)?;
-            }
         }
-        drop(sequence);
-        if decoded.len() == max_tokens {
+        if tokens == max_tokens {
             tracing::warn!(
                 tokens = max_tokens,
                 "a segment was cut at the most speech it may have"
@@ -169,8 +173,8 @@ impl Pipeline<'_> {
 
     fn vocode(&mut self, speech: &mut Speech, mel: &Mel, finalize: bool) -> Result<()> {
         let Speech { state, noise, .. } = speech;
-        let vocoder = &self.stages.vocoder;
-        let audio = vocoder.push(state, mel, finalize, &mut || noise.next())?;
+        let (vocoder, graphs) = (&self.stages.vocoder, &self.stages.vocoder_graphs);
+        let audio = vocoder.push(graphs, state, mel, finalize, &mut || noise.next())?;
         self.send(audio)
     }
 

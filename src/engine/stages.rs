@@ -3,13 +3,14 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use super::lm_worker::LmWorker;
 use super::{Mode, PromptAudio, SpeechRequest};
 use crate::model::flow::Flow;
 use crate::model::llm::Llm;
 use crate::model::prompt_encoder::{PromptEncoder, PromptFeatures};
-use crate::model::vocoder::Vocoder;
+use crate::model::vocoder::{Vocoder, VocoderGraphs};
 use crate::model::{Bundle, bundle::Manifest};
-use crate::runtime::Runtime;
+use crate::runtime::{Device, Runtime};
 use crate::text::{LayoutIds, TextFrontend, TextTokenizer};
 use crate::voice::{PromptCache, Voice, VoicePrompt, VoiceStore};
 use crate::{Error, Result, limits};
@@ -18,9 +19,10 @@ use crate::{Error, Result, limits};
 pub struct Stages {
     pub(super) manifest: Manifest,
     pub(super) text: TextFrontend,
-    pub(super) llm: Llm,
+    pub(super) lm: LmWorker,
     pub(super) flow: Flow,
     pub(super) vocoder: Vocoder,
+    pub(super) vocoder_graphs: VocoderGraphs,
     pub(super) layout: LayoutIds,
     pub(super) voices: VoiceStore,
     encoder: PromptEncoder,
@@ -69,10 +71,11 @@ impl Stages {
         };
         Ok(Self {
             text: TextFrontend::new(tokenizer),
-            llm: Llm::load(runtime, bundle)?,
+            lm: LmWorker::start(Llm::load(runtime, bundle, Device::Cpu, limits::LM_SLOTS)?, None)?,
             flow: Flow::load(runtime, bundle)?,
-            vocoder: Vocoder::load(runtime, bundle)?,
-            encoder: PromptEncoder::load(runtime, bundle)?,
+            vocoder: Vocoder::new(bundle)?,
+            vocoder_graphs: VocoderGraphs::load(runtime, bundle, Device::Cpu)?,
+            encoder: PromptEncoder::load(runtime, bundle, Device::Cpu)?,
             voices: VoiceStore::open(bundle, voices_dir)?,
             prompts: PromptCache::default(),
             layout,
