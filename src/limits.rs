@@ -68,6 +68,14 @@ pub const REQUEST_DEADLINE: Duration = Duration::from_secs(300);
 pub const RETRY_AFTER_SECONDS: u32 = 2;
 /// Time a draining server waits for running requests.
 pub const DRAIN_DEADLINE: Duration = Duration::from_secs(30);
+/// Sequences the language model of one device holds at once; one more waits.
+pub const LM_SLOTS: usize = 64;
+/// Speech tokens sampled ahead of a request's own thread (5 s of speech).
+pub const LM_TOKENS_AHEAD: usize = 128;
+/// Bound runs of the language model that are kept, one for every window of slots; more are bound again.
+pub const LM_WINDOWS: usize = 64;
+/// Threads that sample the rows of one step of the language model.
+pub const LM_SAMPLING_THREADS: usize = 8;
 /// Voices prepared from request prompts and kept for reuse.
 pub const PROMPT_CACHE_ENTRIES: usize = 64;
 /// Size of one log file before it rotates is by day; this many days are kept.

@@ -21,7 +21,7 @@ fn log_softmax(logits: &[f32]) -> Vec<f32> {
 /// Guarantees the language model's log-probabilities at prefill and eight decode steps through the shared KV buffer.
 #[test]
 fn llm_log_probabilities() {
-    let llm = Llm::load(runtime(), &bundle()).unwrap();
+    let mut llm = Llm::load(runtime(), &bundle(), Device::Cpu, 2).unwrap();
     let config = llm.config().clone();
     let golden = Golden::open("llm_2");
     for case in ["zero_shot", "cross_lingual"] {
@@ -37,11 +37,11 @@ fn llm_log_probabilities() {
         );
         let expected = golden.floats(&format!("{case}/step_logp"));
         let rows: Vec<&[f32]> = expected.chunks(config.speech_vocab).collect();
-        let (mut sequence, logits) = llm.prefill(&ids, rows.len()).unwrap();
-        let mut worst = max_error(&log_softmax(&logits), rows[0]);
+        let slot = llm.open().unwrap();
+        let mut worst = max_error(&log_softmax(&llm.prefill(&slot, &ids).unwrap()), rows[0]);
         for (token, row) in ints("greedy_tokens").iter().zip(&rows[1..]) {
-            let logits = llm.step(&mut sequence, *token as usize).unwrap();
-            worst = worst.max(max_error(&log_softmax(&logits), row));
+            let mut step = llm.step(&[(&slot, *token as usize)]).unwrap();
+            worst = worst.max(max_error(&log_softmax(step.rows()[0]), row));
         }
         println!("llm {case}: max log-probability error {worst:.2e}");
         assert!(worst <= 1e-3, "{case}: {worst}");

@@ -51,7 +51,7 @@ impl Lane {
         });
         let flow = Flow::load(runtime, bundle, device)?;
         let vocoder = VocoderGraphs::load(runtime, bundle, device)?;
-        let llm = Llm::load(runtime, bundle)?;
+        let llm = Llm::load(runtime, bundle, device, options.slots)?;
         Ok(Self {
             device,
             lm: LmWorker::start(llm, turn.clone())?,

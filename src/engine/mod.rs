@@ -10,6 +10,7 @@ mod plan;
 mod request;
 mod silence;
 mod stages;
+mod token_stream;
 pub mod turn;
 pub mod urgency;
 mod vocoder_worker;

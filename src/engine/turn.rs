@@ -46,22 +46,45 @@ impl Turn {
 
     /// Waits for the turn. The earliest deadline goes first, the first come among equals.
     pub fn take(self: &Arc<Self>, deadline: Instant) -> TurnGuard {
-        self.acquire(self.state.lock(), deadline);
+        self.acquire(self.state.lock(), deadline, &|| false);
         TurnGuard(self.clone())
     }
 
-    fn acquire(&self, mut state: MutexGuard<'_, State>, deadline: Instant) {
+    /// As [`Turn::take`], but stops waiting (`None`) once `stale` says that something else should be asked for; it is
+    /// asked whenever [`Turn::nudge`] is called.
+    pub fn take_unless(self: &Arc<Self>, deadline: Instant, stale: &dyn Fn() -> bool) -> Option<TurnGuard> {
+        self.acquire(self.state.lock(), deadline, stale)
+            .then(|| TurnGuard(self.clone()))
+    }
+
+    /// Has everyone who waits in [`Turn::take_unless`] ask again whether to wait on.
+    pub fn nudge(&self) {
+        for waiter in self.state.lock().waiting.values() {
+            waiter.notify_one();
+        }
+    }
+
+    /// Returns whether the turn was taken.
+    fn acquire(&self, mut state: MutexGuard<'_, State>, deadline: Instant, stale: &dyn Fn() -> bool) -> bool {
         if state.taken || !state.is_first(deadline) {
             state.arrivals += 1;
             let key = (deadline, state.arrivals);
             let waiter = Arc::new(Condvar::new());
             state.waiting.insert(key, waiter.clone());
             while state.taken || state.waiting.first_key_value().map(|(first, _)| *first) != Some(key) {
+                if stale() {
+                    state.waiting.remove(&key);
+                    if !state.taken {
+                        state.wake_first();
+                    }
+                    return false;
+                }
                 waiter.wait(&mut state);
             }
             state.waiting.remove(&key);
         }
         state.taken = true;
+        true
     }
 }
 
@@ -78,7 +101,7 @@ impl TurnGuard {
         if earlier.is_some_and(|first| first < deadline) {
             state.taken = false;
             state.wake_first();
-            self.0.acquire(state, deadline);
+            self.0.acquire(state, deadline, &|| false);
         }
     }
 }

@@ -30,7 +30,6 @@ pub fn run(stages: &Stages, lanes: &Lanes) -> Result<()> {
             MaxHop::on(lane.device),
         );
         let widths = plan.widths(manifest.token_mel_ratio, manifest.vocoder.cache_mel_frames);
-        timed(lane, "language model", || lane.lm.warm_up())?;
         timed(lane, "flow", || lane.flow.warm_up())?;
         timed(lane, "vocoder", || {
             lane.vocoder

@@ -109,6 +109,12 @@ impl Binding {
             Side::Input => self.graph.reads_on_host(name),
             Side::Output => self.graph.writes_on_host(name),
         };
+        if on_host && !buffer.0.reaches_host() {
+            // The library would copy it once, now, and later runs would not see each other's writes.
+            return Err(failed(
+                &"kernels on the CPU use it, and it is bound to the GPU's memory",
+            ));
+        }
         let c_name = CString::new(name).map_err(|e| failed(&e))?;
         let view = buffer.0.view(offset, shape, on_host).map_err(|e| failed(&e))?;
         let value = match &view {

@@ -169,7 +169,7 @@ impl Buffer {
         }
         let _exclusive = self.0.exclusive()?;
         let bytes = len * self.0.element.bytes();
-        if self.0.host || self.0.gpu.is_none() {
+        if self.0.reaches_host() {
             // SAFETY: the first `len` elements lie within the allocation, the CPU may write them, and nothing else
             // reaches them while `access` is held exclusively.
             unsafe { self.0.data.as_ptr().write_bytes(0, bytes) };
@@ -297,6 +297,11 @@ impl Memory {
     /// Keeps everybody else out while the guard lives.
     pub(super) fn exclusive(&self) -> Result<RwLockWriteGuard<'_, ()>> {
         self.access.try_write().ok_or_else(in_use)
+    }
+
+    /// Whether the CPU can reach it.
+    pub(super) fn reaches_host(&self) -> bool {
+        self.host || self.gpu.is_none()
     }
 
     fn check_host(&self, element: Element) -> Result<()> {

@@ -4,7 +4,6 @@
 //! at a time per graph), all of them share one intra-op thread pool, and no thread spins while idle; a buffer's memory
 //! is the host's to read or write, or a running graph's, never both.
 mod binding;
-mod cache;
 mod device;
 mod graph;
 mod library;
@@ -15,7 +14,6 @@ mod providers;
 mod tests;
 
 pub use binding::Binding;
-pub use cache::{Cache, CachedRun};
 pub use device::Device;
 pub use graph::{Graph, GraphOptions, Input, Positional};
 pub use library::{Options, Runtime};
