@@ -99,6 +99,13 @@ pub const FLOW_PREFIX_PART: usize = 2;
 pub const FLOW_BATCH: usize = 32;
 /// Query-key pairs of one run of the flow, over all rows: bounds the memory of its attention.
 pub const FLOW_BATCH_PAIRS: usize = 8 << 20;
+/// Runs of the flow begun and not finished: one due earlier goes before one that is at work.
+pub const FLOW_RUNS: usize = 4;
+/// New tokens of a flow run on a GPU that does not stop for one due earlier: shorter ones are over soon, and what
+/// arrives meanwhile then runs together.
+pub const FLOW_SHORT_RUN_TOKENS: usize = 100;
+/// Time the flow's thread waits for its turn before it looks for more urgent work.
+pub const TURN_PATIENCE: Duration = Duration::from_millis(10);
 /// Shapes of flow runs kept bound, beside the captured ones.
 pub const FLOW_SHAPES: usize = 8;
 /// Shapes captured before a GPU serves, for each power of two of rows: (new chunks, pages of history). One new chunk

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex, MutexGuard};
 
@@ -46,22 +46,44 @@ impl Turn {
 
     /// Waits for the turn. The earliest deadline goes first, the first come among equals.
     pub fn take(self: &Arc<Self>, deadline: Instant) -> TurnGuard {
-        self.acquire(self.state.lock(), deadline);
+        self.acquire(self.state.lock(), deadline, None);
         TurnGuard(self.clone())
     }
 
-    fn acquire(&self, mut state: MutexGuard<'_, State>, deadline: Instant) {
+    /// As [`Self::take`], but gives up after `patience`: for a thread that may be handed more urgent work meanwhile.
+    pub fn take_within(self: &Arc<Self>, deadline: Instant, patience: Duration) -> Option<TurnGuard> {
+        let until = Instant::now() + patience;
+        self.acquire(self.state.lock(), deadline, Some(until))
+            .then(|| TurnGuard(self.clone()))
+    }
+
+    /// Waits for the turn; false when `until` passed before it came.
+    fn acquire(&self, mut state: MutexGuard<'_, State>, deadline: Instant, until: Option<Instant>) -> bool {
         if state.taken || !state.is_first(deadline) {
             state.arrivals += 1;
             let key = (deadline, state.arrivals);
             let waiter = Arc::new(Condvar::new());
             state.waiting.insert(key, waiter.clone());
-            while state.taken || state.waiting.first_key_value().map(|(first, _)| *first) != Some(key) {
-                waiter.wait(&mut state);
+            let mut in_time = true;
+            while in_time
+                && (state.taken || state.waiting.first_key_value().map(|(first, _)| *first) != Some(key))
+            {
+                match until {
+                    None => waiter.wait(&mut state),
+                    Some(until) => in_time = !waiter.wait_until(&mut state, until).timed_out(),
+                }
             }
             state.waiting.remove(&key);
+            if !in_time {
+                // The wake-up may have come at the same moment: it belongs to the next.
+                if !state.taken {
+                    state.wake_first();
+                }
+                return false;
+            }
         }
         state.taken = true;
+        true
     }
 }
 
@@ -78,8 +100,15 @@ impl TurnGuard {
         if earlier.is_some_and(|first| first < deadline) {
             state.taken = false;
             state.wake_first();
-            self.0.acquire(state, deadline);
+            self.0.acquire(state, deadline, None);
         }
+    }
+
+    /// Whether something due before `deadline` waits.
+    pub fn is_wanted_before(&self, deadline: Instant) -> bool {
+        let state = self.0.state.lock();
+        let first = state.waiting.first_key_value();
+        first.is_some_and(|((first, _), _)| *first < deadline)
     }
 }
 
@@ -94,7 +123,6 @@ impl Drop for TurnGuard {
 #[cfg(test)]
 mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
-    use std::time::Duration;
 
     use super::*;
 
@@ -150,6 +178,21 @@ mod tests {
         drop(held);
         late.join().unwrap();
         assert_eq!(*order.lock(), ["soon", "late"]);
+    }
+
+    #[test]
+    fn patience_ends_and_hands_on() {
+        let (turn, order, now) = (Turn::new(), Arc::default(), Instant::now());
+        let held = turn.take(now);
+        let late = queue(&turn, &order, "late", after(now, 900));
+        assert!(held.is_wanted_before(after(now, 901)) && !held.is_wanted_before(after(now, 900)));
+        assert!(
+            turn.take_within(after(now, 100), Duration::from_millis(5))
+                .is_none()
+        );
+        drop(held);
+        late.join().unwrap();
+        assert!(turn.take_within(now, Duration::ZERO).is_some());
     }
 
     #[test]

@@ -116,6 +116,13 @@ impl Queue {
         Ok(())
     }
 
+    fn close(&self) {
+        let mut inbox = self.inbox.lock();
+        inbox.closed = true;
+        inbox.warm_up = None;
+        inbox.jobs.clear();
+    }
+
     /// What has arrived; waits for something when `idle`. `None` when the worker is to end.
     fn take(&self, idle: bool) -> Option<(Vec<Job>, Option<mpsc::Sender<Result<()>>>)> {
         let mut inbox = self.inbox.lock();
