@@ -27,7 +27,7 @@ pub struct ScriptArgs {
     /// A file whose lines the requests say in turn
     #[arg(long, env = "COSYSERVE_BENCH_TEXT_FILE", value_name = "FILE")]
     text_file: Option<PathBuf>,
-    /// Ready-made text: about 2, 7 or 35 seconds of speech
+    /// Ready-made text: about 2, 6 or 35 seconds of speech
     #[arg(long, env = "COSYSERVE_BENCH_LENGTH", value_enum, default_value = "medium", conflicts_with_all = ["text", "text_file"])]
     length: Length,
 }
