@@ -87,12 +87,19 @@ impl ModelArgs {
     /// # Errors
     /// When no model is found, or what [`Engine::load`] says.
     pub async fn load(self) -> Result<Arc<Engine>> {
-        let options = self.options()?;
-        let loading = tokio::task::spawn_blocking(move || Engine::load(options));
-        loading
-            .await
-            .map_err(|error| Error::internal("loading the model", error))?
+        load_engine(self.options()?).await
     }
+}
+
+/// Loads a model away from the async threads.
+///
+/// # Errors
+/// What [`Engine::load`] says.
+pub async fn load_engine(options: EngineOptions) -> Result<Arc<Engine>> {
+    let loading = tokio::task::spawn_blocking(move || Engine::load(options));
+    loading
+        .await
+        .map_err(|error| Error::internal("loading the model", error))?
 }
 
 /// The model named, else the first bundled one found.
