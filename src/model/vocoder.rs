@@ -49,7 +49,8 @@ impl VocoderGraphs {
     pub fn load(runtime: &Runtime, bundle: &Bundle, device: Device, engines: &Path) -> Result<Self> {
         let config = &bundle.manifest.vocoder;
         let options = GraphOptions::on(device.without_engines());
-        let load = |name, file, options| Graph::load(runtime, name, &bundle.path(file), options);
+        let load =
+            |name, file, options: &GraphOptions| Graph::load(runtime, name, &bundle.path(file), options);
         let engine = match device {
             Device::Cpu | Device::Cuda(_) => None,
             Device::TensorRt(_) => {
