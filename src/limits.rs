@@ -68,8 +68,6 @@ pub const REQUEST_DEADLINE: Duration = Duration::from_secs(300);
 pub const RETRY_AFTER_SECONDS: u32 = 2;
 /// Time a draining server waits for running requests.
 pub const DRAIN_DEADLINE: Duration = Duration::from_secs(30);
-/// Sequences the language model of one device holds at once; one more waits.
-pub const LM_SLOTS: usize = 64;
 /// Speech tokens sampled ahead of a request's own thread (5 s of speech).
 pub const LM_TOKENS_AHEAD: usize = 128;
 /// Bound runs of the language model that are kept, one for every window of slots; more are bound again.
@@ -115,6 +113,11 @@ pub const FLOW_PREFIX_PART: usize = 2;
 pub const FLOW_BATCH: usize = 32;
 /// Query-key pairs of one run of the flow, over all rows: bounds the memory of its attention.
 pub const FLOW_BATCH_PAIRS: usize = 8 << 20;
+/// Runs of the flow begun and not finished: one due earlier goes before one that is at work.
+pub const FLOW_RUNS: usize = 4;
+/// New tokens of a flow run on a GPU that does not stop for one due earlier: shorter ones are over soon, and what
+/// arrives meanwhile then runs together.
+pub const FLOW_SHORT_RUN_TOKENS: usize = 100;
 /// Shapes of flow runs kept bound, beside the captured ones.
 pub const FLOW_SHAPES: usize = 8;
 /// Shapes captured before a GPU serves, for each power of two of rows: (new chunks, pages of history). One new chunk

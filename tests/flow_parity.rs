@@ -4,10 +4,12 @@ mod support;
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, LazyLock};
+use std::time::Instant;
 
 use cosyserve::Error;
 use cosyserve::engine::flow_worker::{FlowStream, FlowWorker};
 use cosyserve::engine::turn::Turn;
+use cosyserve::engine::urgency::Urgency;
 use cosyserve::model::flow::{Attention, FlowRunner, FlowVoice, Row};
 use cosyserve::model::pages::{Page, PagePool};
 use cosyserve::model::{Mel, mel};
@@ -50,7 +52,7 @@ fn evaluate(case: &FlowCase, attention: Attention, to: usize) -> Mel {
         history: &[],
         write: &[],
     };
-    let mel = runner.run(&[row], attention, &mut || Ok(())).unwrap().remove(0);
+    let mel = runner.run(&[row], attention).unwrap().remove(0);
     mel::frames(&mel, case.voice.tokens.len() * RATIO, mel.cols)
 }
 
@@ -121,7 +123,7 @@ static HOPS: LazyLock<(FlowWorker, Vec<(FlowCase, Mel)>)> = LazyLock::new(|| {
 });
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(12))]
+    #![proptest_config(ProptestConfig { cases: 12, failure_persistence: None, ..Default::default() })]
 
     /// Whatever the hops, the mel of a stream is that of one chunk-masked run.
     #[test]
@@ -224,7 +226,7 @@ fn rows_of_a_batch_are_independent() {
         let (cases, pool) = ([long_case(0), long_case(23), long_case(50)], PagePool::new(40));
         let mut runner = FlowRunner::new(flow().batching(padded), pool.total()).unwrap();
         let attention = Attention::Chunked { left: None };
-        let mut run = |rows: &[Row<'_>]| runner.run(rows, attention, &mut || Ok(())).unwrap();
+        let mut run = |rows: &[Row<'_>]| runner.run(rows, attention).unwrap();
         // A different history for each: one, two and four chunks.
         let history: Vec<Vec<Page>> = cases
             .iter()
@@ -236,12 +238,12 @@ fn rows_of_a_batch_are_independent() {
                 write
             })
             .collect();
-        let ends = [CHUNK, 2 * CHUNK, 4 * CHUNK].map(|from| (from, from + CHUNK));
+        // The second is not a whole chunk.
+        let ends = [(25, 50), (50, 60), (100, 125)];
         let rows: Vec<Row<'_>> = cases
             .iter()
             .zip(&history)
             .zip(ends)
-            // The second is the end of its utterance if shapes are padded.
             .map(|((case, history), (from, to))| row(case, from, to, history, &[]))
             .collect();
         let together = run(&rows);
@@ -252,6 +254,13 @@ fn rows_of_a_batch_are_independent() {
             assert!(error <= SAME, "{error}");
         }
     }
+}
+
+/// A whole answer, which its client does not play while it comes.
+fn whole(worker: &FlowWorker, case: &FlowCase) -> Mel {
+    let urgency = Urgency::new(Instant::now(), false);
+    let mut stream = worker.open(case.voice.clone(), urgency);
+    stream.whole(&case.tokens, &keep_going).unwrap()
 }
 
 fn row<'a>(case: &'a FlowCase, from: usize, to: usize, history: &'a [Page], write: &'a [Page]) -> Row<'a> {
@@ -312,7 +321,7 @@ fn cancelled_chunks_end_early() {
         _ => Err(Error::Cancelled),
     };
     // Long enough that the wait is looked at before the work is done.
-    let tokens: Vec<i64> = case.tokens.iter().cycle().take(1400).copied().collect();
+    let tokens: Vec<i64> = case.tokens.iter().cycle().take(500).copied().collect();
     let result = stream.whole(&tokens, &gone);
     assert!(
         matches!(result, Err(Error::Cancelled)),
@@ -325,4 +334,58 @@ fn cancelled_chunks_end_early() {
     assert!(max_error(&mel.data, &chunked(&case, None).data) <= SAME);
     drop(stream);
     assert_eq!(worker.pages().free(), worker.pages().total());
+}
+
+/// Guarantees that a short chunk due now does not wait for a long utterance at work, which then ends as if alone.
+#[test]
+fn what_is_due_first_interrupts_what_is_at_work() {
+    let case = long_case(23);
+    let worker = flow_worker(None);
+    let long = FlowCase {
+        voice: case.voice.clone(),
+        tokens: case.tokens.iter().cycle().take(500).copied().collect(),
+    };
+    let (began, expected) = (Instant::now(), whole(&worker, &long));
+    let alone = began.elapsed();
+    let (whole, waited) = std::thread::scope(|scope| {
+        let whole = scope.spawn(|| whole(&worker, &long));
+        std::thread::sleep(alone / 4);
+        let began = Instant::now();
+        let mut stream = case.open(&worker);
+        stream.chunk(&case.tokens[..30], false, &keep_going).unwrap();
+        let waited = began.elapsed();
+        assert!(!whole.is_finished());
+        (whole.join().unwrap(), waited)
+    });
+    println!("500 tokens take {alone:?}; a chunk in between took {waited:?}");
+    assert_eq!(whole, expected);
+}
+
+/// Guarantees that a run that fails ends its own utterance only.
+#[test]
+fn a_failed_run_fails_alone() {
+    let case = long_case(23);
+    let worker = flow_worker(None);
+    let mut good = case.open(&worker);
+    good.chunk(&case.tokens[..60], false, &keep_going).unwrap();
+    let mut bad = case.open(&worker);
+    let error = bad.chunk(&[i64::MAX; 60], false, &keep_going).unwrap_err();
+    assert!(matches!(error, Error::Internal(_)), "{error}");
+    let rest = good.chunk(&case.tokens, true, &keep_going).unwrap();
+    let expected = chunked(&case, None);
+    let expected = mel::frames(&expected, expected.cols - rest.cols, expected.cols);
+    assert!(max_error(&rest.data, &expected.data) <= SAME);
+    drop((good, bad));
+    assert_eq!(worker.pages().free(), worker.pages().total());
+}
+
+/// Guarantees that a stream that outlives its worker is told so and does not wait for ever.
+#[test]
+fn a_stream_without_its_worker_ends() {
+    let case = long_case(23);
+    let worker = flow_worker(None);
+    let mut stream = case.open(&worker);
+    drop(worker);
+    let error = stream.chunk(&case.tokens, true, &keep_going).unwrap_err();
+    assert!(matches!(error, Error::Internal(_)), "{error}");
 }

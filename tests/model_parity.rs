@@ -2,12 +2,18 @@
 //! CosyVoice 2 checkpoint. `make test` exports it first; see tests/support.
 mod support;
 
+use std::path::Path;
+
 use cosyserve::model::llm::Llm;
 use cosyserve::model::prompt_encoder::PromptEncoder;
 use cosyserve::model::vocoder::{Vocoder, VocoderGraphs, VocoderState};
 use cosyserve::model::{Mel, mel};
 use cosyserve::runtime::Device;
 use support::{FlowCase, Golden, bundle, keep_going, max_error, runtime, snr_db};
+
+fn vocoder_graphs() -> VocoderGraphs {
+    VocoderGraphs::load(runtime(), &bundle(), Device::Cpu, Path::new("")).unwrap()
+}
 
 fn log_softmax(logits: &[f32]) -> Vec<f32> {
     let max = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
@@ -51,7 +57,7 @@ fn llm_log_probabilities() {
 /// Guarantees f0 and samples of the vocoder, with the reference's source injected.
 #[test]
 fn vocoder_audio() {
-    let vocoder = VocoderGraphs::load(runtime(), &bundle(), Device::Cpu).unwrap();
+    let vocoder = vocoder_graphs();
     let golden = Golden::open("hift_2");
     let mel = golden.matrix("full/mel");
     let f0 = vocoder.f0(&[&mel]).unwrap().concat();
@@ -78,7 +84,7 @@ fn vocoder_audio() {
 #[test]
 fn streamed_chunks() {
     let bundle = bundle();
-    let vocoder = VocoderGraphs::load(runtime(), &bundle, Device::Cpu).unwrap();
+    let vocoder = vocoder_graphs();
     let golden = Golden::open("stream_2");
     let case = FlowCase::read(&golden, "stream");
     let worker = support::flow_worker(None);
@@ -131,7 +137,7 @@ fn streamed_chunks() {
 /// samples, and the join shaped by the same fade.
 #[test]
 fn pushed_chunks_have_the_length_of_the_whole() {
-    let graphs = VocoderGraphs::load(runtime(), &bundle(), Device::Cpu).unwrap();
+    let graphs = vocoder_graphs();
     let vocoder = Vocoder::new(&bundle()).unwrap();
     let mel = Golden::open("flow_2").matrix("final1_stream1/mel");
     let silent = || 0.0;

@@ -60,11 +60,13 @@ class _Estimator:
         self.tails.close()
         final = self.w.sub("final_proj")
         h = linear(g, h, final["weight"][:, :, 0], final["bias"], "final_proj")
-        h = g("Transpose", h, perm=[0, 2, 1])
+        velocity = ["velocity"]
         if self.half:
-            h = g("Cast", h, to=F32)
-        g.output("x_next", F32, frames, self._euler(x, h))
-        g.output("velocity", F32, ["2B", bins, "N"], h)
+            g("Cast", g("Transpose", h, perm=[0, 2, 1]), to=F32, out=velocity)
+        else:
+            g("Transpose", h, perm=[0, 2, 1], out=velocity)
+        g.output("x_next", F32, frames, self._euler(x, "velocity"))
+        g.output("velocity", F32, ["2B", bins, "N"], "velocity")
         self.arenas.close()
         return g
 
@@ -130,7 +132,7 @@ class _Estimator:
         g, rate = self.g, np.float32(self.solver.cfg_rate)
         with_condition, without = g("Split", velocity, out=2, axis=0)
         guided = g("Sub", g("Mul", with_condition, g.const(1 + rate)), g("Mul", without, g.const(rate)))
-        return g("Add", x, g("Mul", guided, self._constant(self.solver.times()[1], np.float32)))
+        return g("Add", x, g("Mul", guided, self._constant(self.solver.times()[1], np.float32)), out=["x_next"])
 
     def _times(self) -> list[str]:
         """Per residual block [width]: its own projection of the step's time embedding."""

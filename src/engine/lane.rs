@@ -50,7 +50,7 @@ impl Lane {
             Device::Cuda(_) | Device::TensorRt(_) => limits::FLOW_CACHE_BYTES_GPU,
         });
         let flow = Flow::load(runtime, bundle, device)?;
-        let vocoder = VocoderGraphs::load(runtime, bundle, device)?;
+        let vocoder = VocoderGraphs::load(runtime, bundle, device, &options.tensorrt_cache)?;
         let llm = Llm::load(runtime, bundle, device, options.slots)?;
         Ok(Self {
             device,

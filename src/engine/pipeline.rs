@@ -17,10 +17,11 @@ use tokio::time::timeout_at;
 
 use super::flow_worker::FlowStream;
 use super::lane::Lane;
-use super::lm_worker::{LmRequest, TokenStream};
+use super::lm_worker::LmRequest;
 use super::plan::{ChunkPlan, MaxHop};
 use super::silence::SilenceCap;
 use super::stages::{Conditioning, Script, Stages};
+use super::token_stream::TokenStream;
 use super::urgency::Urgency;
 use crate::dsp::stretch::{StreamStretch, stretch};
 use crate::model::vocoder::VocoderState;

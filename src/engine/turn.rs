@@ -93,16 +93,12 @@ impl Turn {
 pub struct TurnGuard(Arc<Turn>);
 
 impl TurnGuard {
-    /// Goes on with work due at `deadline`: keeps the turn, unless something due earlier waits; that goes first.
-    /// Unlike dropping the guard and taking the turn again, this never lets less urgent work in between.
-    pub fn renew(&mut self, deadline: Instant) {
-        let mut state = self.0.state.lock();
-        let earlier = state.waiting.first_key_value().map(|((first, _), _)| *first);
-        if earlier.is_some_and(|first| first < deadline) {
-            state.taken = false;
-            state.wake_first();
-            self.0.acquire(state, deadline, &|| false);
-        }
+    /// Whether something due before `deadline` waits: work that goes on keeps the turn until then. Dropping it and
+    /// taking it again would let less urgent work in between.
+    pub fn is_wanted_before(&self, deadline: Instant) -> bool {
+        let state = self.0.state.lock();
+        let first = state.waiting.first_key_value();
+        first.is_some_and(|((first, _), _)| *first < deadline)
     }
 }
 
@@ -160,19 +156,33 @@ mod tests {
     }
 
     #[test]
-    fn a_renewed_turn_yields_to_what_is_due_earlier_only() {
+    fn a_turn_is_wanted_by_what_is_due_earlier_only() {
         let (turn, order, now) = (Turn::new(), Arc::default(), Instant::now());
-        let mut held = turn.take(now);
+        let held = turn.take(now);
+        assert!(!held.is_wanted_before(after(now, 900)));
         let late = queue(&turn, &order, "late", after(now, 900));
-        held.renew(after(now, 900));
-        assert!(order.lock().is_empty(), "an equal deadline does not take it away");
-        let soon = queue(&turn, &order, "soon", after(now, 100));
-        held.renew(after(now, 500));
-        assert_eq!(*order.lock(), ["soon"]);
-        soon.join().unwrap();
+        assert!(!held.is_wanted_before(after(now, 900)), "equals wait");
+        assert!(held.is_wanted_before(after(now, 901)));
         drop(held);
         late.join().unwrap();
-        assert_eq!(*order.lock(), ["soon", "late"]);
+    }
+
+    #[test]
+    fn who_has_something_else_to_do_stops_waiting_and_keeps_nobody_up() {
+        let (turn, order, now) = (Turn::new(), Arc::default(), Instant::now());
+        let held = turn.take(now);
+        let news = Arc::new(AtomicUsize::new(0));
+        let (gate, seen) = (turn.clone(), news.clone());
+        let waits = std::thread::spawn(move || {
+            gate.take_unless(after(now, 100), &|| seen.load(Ordering::SeqCst) > 0)
+                .is_some()
+        });
+        let late = queue(&turn, &order, "late", after(now, 900));
+        news.store(1, Ordering::SeqCst);
+        turn.nudge();
+        assert!(!waits.join().unwrap());
+        drop(held);
+        late.join().unwrap();
     }
 
     #[test]

@@ -17,7 +17,7 @@ use crate::{Error, Result, limits};
 pub struct VocoderWorker(Way);
 
 enum Way {
-    InTurn(VocoderGraphs, Arc<Turn>),
+    InTurn(Box<VocoderGraphs>, Arc<Turn>),
     Batched(Worker),
 }
 
@@ -26,7 +26,7 @@ impl VocoderWorker {
     /// is dropped.
     pub fn start(graphs: VocoderGraphs, turn: Option<Arc<Turn>>) -> Result<Self> {
         Ok(Self(match turn {
-            Some(turn) => Way::InTurn(graphs, turn),
+            Some(turn) => Way::InTurn(Box::new(graphs), turn),
             None => Way::Batched(Worker::start(graphs)?),
         }))
     }
@@ -81,7 +81,7 @@ impl VocoderRuns for Client<'_> {
             Way::InTurn(graphs, turn) => {
                 let _turn = turn.take(self.urgency.deadline());
                 (self.keep_going)()?;
-                VocoderRuns::f0(graphs, mel)
+                VocoderRuns::f0(&**graphs, mel)
             }
             Way::Batched(worker) => worker.run(self, Work::F0(mel.clone())),
         }
@@ -92,7 +92,7 @@ impl VocoderRuns for Client<'_> {
             Way::InTurn(graphs, turn) => {
                 let _turn = turn.take(self.urgency.deadline());
                 (self.keep_going)()?;
-                VocoderRuns::decode(graphs, mel, source)
+                VocoderRuns::decode(&**graphs, mel, source)
             }
             Way::Batched(worker) => worker.run(self, Work::Decode(mel.clone(), source.to_vec())),
         }

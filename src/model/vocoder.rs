@@ -5,19 +5,29 @@
 //! (cli/model.py `token2wav`): each chunk is vocoded together with the last mel frames of the one before, their source
 //! is carried over, and the overlapping speech is cross-faded with a Hamming window.
 
-use super::bundle::{Bundle, VocoderConfig};
+use std::ops::RangeInclusive;
+use std::path::Path;
+
+use super::bundle::{Bundle, Manifest, VocoderConfig};
 use super::mel::{self, Mel};
 use crate::dsp::fade::{cross_fade, hamming};
 use crate::dsp::source::{HarmonicSource, PhaseRule, SourceParams};
-use crate::runtime::{Device, Graph, GraphOptions, Input, Runtime};
-use crate::{Error, Result};
+use crate::runtime::{Device, Engines, Graph, GraphOptions, Input, Runtime};
+use crate::{Error, Result, limits};
 
 /// The two graphs of the stage.
 pub struct VocoderGraphs {
     f0: Graph,
     decoder: Graph,
+    /// The decoder as TensorRT's engine, for the shapes it is built for.
+    engine: Option<Graph>,
     hop: usize,
 }
+
+/// Mel frames that the engine is built for: all chunks of a stream but unusual last ones.
+const ENGINE_FRAMES: RangeInclusive<usize> = 16..=128;
+/// Mel frames and rows it is tuned for: a chunk of 50 with its overlap, from several streams.
+const ENGINE_USUAL: (usize, usize) = (58, 8);
 
 /// Runs of the graphs for one utterance, however they are scheduled.
 pub trait VocoderRuns {
@@ -35,14 +45,26 @@ pub trait VocoderRuns {
 }
 
 impl VocoderGraphs {
-    /// Loads them on a device.
-    pub fn load(runtime: &Runtime, bundle: &Bundle, device: Device) -> Result<Self> {
+    /// Loads them on a device. TensorRT's engine of the decoder is kept in the directory `engines`.
+    pub fn load(runtime: &Runtime, bundle: &Bundle, device: Device, engines: &Path) -> Result<Self> {
         let config = &bundle.manifest.vocoder;
-        let options = GraphOptions::on(device);
-        let load = |name, file| Graph::load(runtime, name, &bundle.path(file), &options);
+        let options = GraphOptions::on(device.without_engines());
+        let load =
+            |name, file, options: &GraphOptions| Graph::load(runtime, name, &bundle.path(file), options);
+        let engine = match device {
+            Device::Cpu | Device::Cuda(_) => None,
+            Device::TensorRt(_) => {
+                let options = GraphOptions {
+                    engines: Some(decoder_engines(&bundle.manifest, engines)?),
+                    ..GraphOptions::on(device)
+                };
+                Some(load("vocoder decoder", &config.decoder, &options)?)
+            }
+        };
         Ok(Self {
-            f0: load("vocoder f0", &config.f0)?,
-            decoder: load("vocoder decoder", &config.decoder)?,
+            f0: load("vocoder f0", &config.f0, &options)?,
+            decoder: load("vocoder decoder", &config.decoder, &options)?,
+            engine,
             hop: config.hop,
         })
     }
@@ -62,7 +84,9 @@ impl VocoderGraphs {
             return Err(Error::Internal("the harmonic source does not fit the mel".into()));
         }
         let source = sources.concat();
-        let [audio] = self.decoder.run(
+        let in_range = ENGINE_FRAMES.contains(&shape[2]) && mels.len() <= limits::VOCODER_BATCH;
+        let engine = self.engine.as_ref().filter(|_| in_range);
+        let [audio] = engine.unwrap_or(&self.decoder).run(
             &[
                 ("mel", Input::F32(&shape, &data)),
                 ("source", Input::F32(&[mels.len(), 1, samples], &source)),
@@ -71,6 +95,20 @@ impl VocoderGraphs {
         )?;
         Ok(rows(&audio, mels.len()))
     }
+}
+
+fn decoder_engines(manifest: &Manifest, cache: &Path) -> Result<Engines> {
+    std::fs::create_dir_all(cache).map_err(|e| Error::internal(&format!("making {}", cache.display()), e))?;
+    let (bins, hop) = (manifest.mel.bins, manifest.vocoder.hop);
+    let shapes =
+        |rows: usize, frames: usize| format!("mel:{rows}x{bins}x{frames},source:{rows}x1x{}", frames * hop);
+    Ok(Engines {
+        cache: cache.to_path_buf(),
+        fp16: manifest.precision != "fp32",
+        min_shapes: shapes(1, *ENGINE_FRAMES.start()),
+        opt_shapes: shapes(ENGINE_USUAL.1, ENGINE_USUAL.0),
+        max_shapes: shapes(limits::VOCODER_BATCH, *ENGINE_FRAMES.end()),
+    })
 }
 
 impl VocoderRuns for VocoderGraphs {

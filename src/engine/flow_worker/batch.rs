@@ -1,10 +1,12 @@
 //! What the next run of a job is, and which jobs run together.
 
+use std::time::Instant;
+
 use super::job::{Goal, Job, Progress};
-use crate::limits;
 use crate::model::Mel;
 use crate::model::flow::{Attention, FlowRunner, Row};
 use crate::model::pages::Page;
+use crate::{Error, limits};
 
 /// The next run of a job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -126,6 +128,28 @@ impl Planned {
         }
         self.job.finish(mel, self.run.from, ratio);
         None
+    }
+}
+
+/// Jobs that run together.
+pub(super) trait Batch {
+    /// When the first of them is due.
+    fn deadline(&self) -> Instant;
+    /// Answers all of them with `error`.
+    fn fail(self, error: &Error);
+}
+
+impl Batch for Vec<Planned> {
+    fn deadline(&self) -> Instant {
+        let deadlines = self.iter().map(|p| p.job.deadline());
+        deadlines.min().unwrap_or_else(Instant::now)
+    }
+
+    fn fail(self, error: &Error) {
+        for Planned { job, .. } in self {
+            // Nobody waits any more: nobody needs to know.
+            let _ = job.reply.send(Err(error.clone()));
+        }
     }
 }
 

@@ -36,6 +36,8 @@ pub struct FlowWorker {
 struct Queue {
     inbox: Mutex<Inbox>,
     arrived: Condvar,
+    /// Where the worker may be waiting when something arrives.
+    turn: Option<Arc<Turn>>,
 }
 
 #[derive(Default)]
@@ -59,7 +61,10 @@ impl FlowWorker {
         let pool = PagePool::new(usize::try_from(pages).unwrap_or(usize::MAX));
         let geometry = Geometry::new(&flow);
         let runner = FlowRunner::new(flow, pool.total())?;
-        let queue = Arc::new(Queue::default());
+        let queue = Arc::new(Queue {
+            turn: turn.clone(),
+            ..Queue::default()
+        });
         // The convolutions look back into the chunk before, so there is always one.
         let left = left_chunks.map(|chunks| chunks.max(1));
         let worker = Worker::new(runner, pool.clone(), turn, left, queue.clone());
@@ -120,19 +125,36 @@ impl Queue {
             return Err(ended());
         }
         put(&mut inbox);
+        drop(inbox);
         self.arrived.notify_one();
+        if let Some(turn) = &self.turn {
+            turn.nudge();
+        }
         Ok(())
     }
 
+    /// Whether there is something to take.
+    fn has_news(&self) -> bool {
+        let inbox = self.inbox.lock();
+        inbox.closed || !inbox.jobs.is_empty() || inbox.warm_up.is_some()
+    }
+
+    fn close(&self) {
+        let mut inbox = self.inbox.lock();
+        inbox.closed = true;
+        inbox.warm_up = None;
+        inbox.jobs.clear();
+    }
+
     /// What has arrived; waits for something when `idle`. `None` when the worker is to end.
-    fn take(&self, idle: bool) -> Option<(Vec<Job>, Option<mpsc::Sender<Result<()>>>)> {
+    fn take(&self, idle: bool) -> Option<Inbox> {
         let mut inbox = self.inbox.lock();
         while idle && !inbox.closed && inbox.jobs.is_empty() && inbox.warm_up.is_none() {
             self.arrived.wait(&mut inbox);
         }
         match inbox.closed {
             true => None,
-            false => Some((std::mem::take(&mut inbox.jobs), inbox.warm_up.take())),
+            false => Some(std::mem::take(&mut *inbox)),
         }
     }
 }

@@ -2,14 +2,15 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::time::Instant;
 
 use super::Queue;
-use super::batch::{Planned, Planner, fits};
+use super::batch::{Batch, Planned, Planner, fits};
 use super::job::Job;
 use super::prefixes::Prefixes;
 use crate::engine::turn::{Turn, TurnGuard};
 use crate::model::Mel;
-use crate::model::flow::{Attention, FlowRunner, Row};
+use crate::model::flow::{Attention, FlowRunner, Row, Running};
 use crate::model::pages::{Page, PagePool};
 use crate::{Error, Result, limits};
 
@@ -19,8 +20,11 @@ pub(super) struct Worker {
     prefixes: Prefixes,
     planner: Planner,
     turn: Option<Arc<Turn>>,
+    held: Option<TurnGuard>,
     queue: Arc<Queue>,
     waiting: Vec<Job>,
+    /// At work; all but the one due first are interrupted.
+    active: Vec<(Vec<Planned>, Running)>,
 }
 
 impl Worker {
@@ -43,26 +47,63 @@ impl Worker {
             pool,
             planner,
             turn,
+            held: None,
             queue,
             waiting: Vec::new(),
+            active: Vec::new(),
         }
     }
 
-    /// Runs batches until the queue is closed.
+    /// Works until the queue is closed. Every round makes one run of a graph, of the batch that is due first.
     pub fn run(mut self) {
-        while let Some((jobs, warm_up)) = self.queue.take(self.waiting.is_empty()) {
-            if let Some(done) = warm_up {
+        while let Some(news) = self.queue.take(self.waiting.is_empty() && self.active.is_empty()) {
+            if let Some(done) = news.warm_up {
                 let attention = Attention::Chunked {
                     left: self.planner.left,
                 };
                 let _ = done.send(self.runner.capture(attention));
             }
-            self.waiting.extend(jobs);
-            self.waiting.retain(|job| !job.is_cancelled());
-            let batch = self.next_batch();
-            if !batch.is_empty() {
-                self.execute(batch);
+            self.waiting.extend(news.jobs);
+            self.forget_cancelled();
+            if self.may_begin() {
+                self.begin();
             }
+            self.advance();
+        }
+    }
+
+    fn forget_cancelled(&mut self) {
+        self.waiting.retain(|job| !job.is_cancelled());
+        for (batch, running) in std::mem::take(&mut self.active) {
+            match batch.iter().all(|p| p.job.is_cancelled()) {
+                true => self.runner.end(running),
+                false => self.active.push((batch, running)),
+            }
+        }
+    }
+
+    /// Whether the job due first goes before what is at work.
+    fn may_begin(&self) -> bool {
+        let Some(first) = self.waiting.iter().map(Job::deadline).min() else {
+            return false;
+        };
+        let yields = |(batch, running): &(Vec<Planned>, Running)| {
+            let is_short = running.shape().tokens < limits::FLOW_SHORT_RUN_TOKENS;
+            first < batch.deadline() && !(is_short && self.runner.flow().batches())
+        };
+        self.active.len() < limits::FLOW_RUNS && self.active.iter().all(yields)
+    }
+
+    fn begin(&mut self) {
+        let batch = self.next_batch();
+        let Some(attention) = batch.first().map(|p| p.run.attention) else {
+            return;
+        };
+        let rows: Vec<Row<'_>> = batch.iter().map(Planned::row).collect();
+        let begun = guarded(|| self.runner.begin(&rows, attention));
+        match begun {
+            Ok(running) => self.active.push((batch, running)),
+            Err(error) => batch.fail(&error),
         }
     }
 
@@ -118,48 +159,65 @@ impl Worker {
         }
     }
 
-    /// Runs a batch and answers its jobs. Whatever goes wrong fails these only.
-    fn execute(&mut self, batch: Vec<Planned>) {
-        let result = catch_unwind(AssertUnwindSafe(|| self.mels(&batch)))
-            .unwrap_or_else(|_| Err(Error::Internal("the flow panicked".into())));
-        let ratio = self.runner.flow().ratio();
+    /// One run of a graph for the batch due first, in its turn. What goes wrong fails that batch only.
+    fn advance(&mut self) {
+        let by_deadline = |&i: &usize| self.active[i].0.deadline();
+        let Some(index) = (0..self.active.len()).min_by_key(by_deadline) else {
+            self.held = None;
+            return;
+        };
+        if !self.in_turn(self.active[index].0.deadline()) {
+            return;
+        }
+        let flow = self.runner.flow();
+        let running = &mut self.active[index].1;
+        let result = guarded(|| running.advance(flow));
+        if let Ok(None) = result {
+            return;
+        }
+        // What follows a chunk, the vocoder, is as urgent as the chunk was.
+        self.held = None;
+        let (batch, running) = self.active.swap_remove(index);
+        self.runner.end(running);
         match result {
-            Ok(mels) => {
-                for (planned, mel) in batch.into_iter().zip(&mels) {
-                    let Some(job) = planned.finish(mel, &self.planner, ratio) else {
-                        continue;
-                    };
-                    self.prefixes
-                        .insert(job.progress.voice.key, job.progress.pages.clone());
-                    self.waiting.push(job);
-                }
-            }
-            Err(error) => {
-                for Planned { job, .. } in batch {
-                    let _ = job.reply.send(Err(error.clone()));
-                }
-            }
+            Ok(mels) => self.finish(batch, &mels.unwrap_or_default()),
+            Err(error) => batch.fail(&error),
         }
     }
 
-    fn mels(&mut self, batch: &[Planned]) -> Result<Vec<Mel>> {
-        let Some(attention) = batch.first().map(|p| p.run.attention) else {
-            return Ok(Vec::new());
+    /// Whether this thread may compute now; false when jobs have arrived that may be more urgent.
+    fn in_turn(&mut self, deadline: Instant) -> bool {
+        let Some(turn) = &self.turn else { return true };
+        self.held = match self.held.take() {
+            Some(held) if !held.is_wanted_before(deadline) => Some(held),
+            held => {
+                drop(held);
+                turn.take_unless(deadline, &|| self.queue.has_news())
+            }
         };
-        let rows: Vec<Row<'_>> = batch.iter().map(Planned::row).collect();
-        let mut held: Option<TurnGuard> = None;
-        let turn = self.turn.as_ref();
-        self.runner.run(&rows, attention, &mut || {
-            if batch.iter().all(|p| p.job.is_cancelled()) {
-                return Err(Error::Cancelled);
-            }
-            if let (Some(turn), Some(deadline)) = (turn, batch.iter().map(|p| p.job.deadline()).min()) {
-                match &mut held {
-                    Some(guard) => guard.renew(deadline),
-                    None => held = Some(turn.take(deadline)),
-                }
-            }
-            Ok(())
-        })
+        self.held.is_some()
     }
+
+    fn finish(&mut self, batch: Vec<Planned>, mels: &[Mel]) {
+        let ratio = self.runner.flow().ratio();
+        for (planned, mel) in batch.into_iter().zip(mels) {
+            if let Some(job) = planned.finish(mel, &self.planner, ratio) {
+                let Job { progress, .. } = &job;
+                self.prefixes.insert(progress.voice.key, progress.pages.clone());
+                self.waiting.push(job);
+            }
+        }
+    }
+}
+
+impl Drop for Worker {
+    /// Whoever waits, or comes later, is told that nobody works here any more.
+    fn drop(&mut self) {
+        self.queue.close();
+    }
+}
+
+/// A panic of the runtime is an error like others.
+fn guarded<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| Err(Error::Internal("the flow panicked".into())))
 }

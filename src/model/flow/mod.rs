@@ -12,7 +12,7 @@ mod voice;
 
 use std::sync::Arc;
 
-pub use runner::{Attention, FlowRunner, Row};
+pub use runner::{Attention, FlowRunner, Row, Running};
 pub use shape::Shape;
 pub use voice::FlowVoice;
 

@@ -187,38 +187,41 @@ impl Prepared {
         Ok(())
     }
 
-    /// Runs `rows` (at most as many as the shape has) and returns the mel of each.
-    pub fn run(
-        &mut self,
-        flow: &Flow,
-        rows: &[Row<'_>],
-        attention: Attention,
-        between: &mut dyn FnMut() -> Result<()>,
-    ) -> Result<Vec<Mel>> {
+    /// Takes in `rows` (at most as many as the shape has).
+    pub fn begin(&self, flow: &Flow, rows: &[Row<'_>], attention: Attention) -> Result<()> {
         self.clear(attention)?;
         for (index, row) in rows.iter().enumerate() {
             self.fill(flow, index, row)?;
         }
-        between()?;
-        self.encoder.run()?;
-        for step in 0..flow.config.steps {
-            between()?;
-            fill(&self.step, step as i64)?;
-            self.estimator.run()?;
-        }
+        Ok(())
+    }
+
+    /// The run's beginning: mean and speaker vector.
+    pub fn encode(&mut self) -> Result<()> {
+        self.encoder.run()
+    }
+
+    /// One Euler step.
+    pub fn step(&mut self, step: usize) -> Result<()> {
+        fill(&self.step, step as i64)?;
+        self.estimator.run()
+    }
+
+    /// The first `valid[i]` tokens' mel of each row i, after the last step.
+    pub fn mels(&self, flow: &Flow, valid: &[usize]) -> Result<Vec<Mel>> {
         let frames = self.shape.tokens * flow.ratio;
         let size = flow.bins * frames;
         let x = self.x.host_slice::<f32>()?;
-        let mel = |(index, row): (usize, &Row<'_>)| {
-            let valid = (row.to - row.from) * flow.ratio;
-            let bins = x[index * size..][..size].chunks_exact(frames);
+        let mel = |(x, &valid): (&[f32], &usize)| {
+            let valid = valid * flow.ratio;
+            let bins = x.chunks_exact(frames);
             Mel {
                 rows: flow.bins,
                 cols: valid,
                 data: bins.flat_map(|bin| &bin[..valid]).copied().collect(),
             }
         };
-        Ok(rows.iter().enumerate().map(mel).collect())
+        Ok(x.chunks_exact(size).zip(valid).map(mel).collect())
     }
 
     fn clear(&self, attention: Attention) -> Result<()> {
@@ -238,17 +241,19 @@ impl Prepared {
             None => row.voice.tokens.get(position),
             Some(own) => row.tokens.get(own),
         };
-        let copy = |buffer: &Buffer, width: usize, from: usize, to: usize| -> Result<()> {
+        // The look-ahead follows the row's own tokens at once, wherever the shape ends.
+        let seen = row.to + flow.config.lookahead_tokens;
+        let copy = |buffer: &Buffer, width: usize, from: usize| -> Result<()> {
             let mut slots = buffer.host_slice_mut::<i64>()?;
-            let slots = slots[index * width..][..to - from].iter_mut();
+            let slots = slots[index * width..][..width].iter_mut();
             slots
-                .zip(from..)
+                .zip(from..seen)
                 .for_each(|(slot, i)| *slot = at(i).copied().unwrap_or(NOTHING));
             Ok(())
         };
-        let ahead = flow.config.lookahead_tokens;
-        copy(&self.token, self.shape.tokens, row.from, row.to)?;
-        copy(&self.ahead, ahead, row.to, row.to + ahead)?;
+        copy(&self.token, self.shape.tokens, row.from)?;
+        let end = row.from + self.shape.tokens;
+        copy(&self.ahead, flow.config.lookahead_tokens, end)?;
         let width = flow.config.spk_dim;
         self.embedding.host_slice_mut::<f32>()?[index * width..][..width]
             .copy_from_slice(&row.voice.embedding);

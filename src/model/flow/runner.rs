@@ -86,29 +86,63 @@ impl FlowRunner {
         self.shaping.shape(rows, tokens, history)
     }
 
-    /// The mel `[bins, frames]` of each row's new positions. `between` is asked before every run of a graph and ends
-    /// the work with its error; the pages to be written are then worth nothing.
-    pub fn run(
-        &mut self,
-        rows: &[Row<'_>],
-        attention: Attention,
-        between: &mut dyn FnMut() -> Result<()>,
-    ) -> Result<Vec<Mel>> {
+    /// Begins a run. Its pages are good once [`Running::advance`] has given the mel.
+    pub fn begin(&mut self, rows: &[Row<'_>], attention: Attention) -> Result<Running> {
         let most = |of: fn(&Row<'_>) -> usize| rows.iter().map(of).max().unwrap_or(0);
         let shape = self.shape(rows.len(), most(|r| r.to - r.from), most(|r| r.history.len()));
-        let prepared = match self.captured.get_mut(&(attention, shape)) {
-            Some(captured) => captured,
-            None => {
-                let (flow, arenas) = (&self.flow, &self.arenas);
-                let make = || Prepared::new(flow, arenas, shape, None);
-                self.recent.try_get_or_insert_mut(shape, make)?
-            }
+        let captured = self.captured.remove(&(attention, shape));
+        let is_captured = captured.is_some();
+        let prepared = match captured.or_else(|| self.recent.pop(&shape)) {
+            Some(prepared) => prepared,
+            None => Prepared::new(&self.flow, &self.arenas, shape, None)?,
         };
-        prepared.run(&self.flow, rows, attention, between)
+        let running = Running {
+            attention,
+            shape,
+            prepared,
+            is_captured,
+            valid: rows.iter().map(|r| r.to - r.from).collect(),
+            runs: 0,
+        };
+        match running.prepared.begin(&self.flow, rows, attention) {
+            Ok(()) => Ok(running),
+            Err(error) => {
+                self.end(running);
+                Err(error)
+            }
+        }
     }
 
-    /// Captures the shapes that streams of at most `rows` rows mostly have, where the device captures graphs. Nothing
-    /// else may use the device meanwhile.
+    /// Takes back what a run was made with, finished or not.
+    pub fn end(&mut self, running: Running) {
+        let Running {
+            attention,
+            shape,
+            prepared,
+            ..
+        } = running;
+        match running.is_captured {
+            true => drop(self.captured.insert((attention, shape), prepared)),
+            false => drop(self.recent.put(shape, prepared)),
+        }
+    }
+
+    /// The mel `[bins, frames]` of each row's new positions, at once.
+    pub fn run(&mut self, rows: &[Row<'_>], attention: Attention) -> Result<Vec<Mel>> {
+        let mut running = self.begin(rows, attention)?;
+        let mels = loop {
+            match running.advance(&self.flow) {
+                Ok(None) => {}
+                Ok(Some(mels)) => break Ok(mels),
+                Err(error) => break Err(error),
+            }
+        };
+        self.end(running);
+        mels
+    }
+
+    /// Captures the shapes that streams mostly have, where the device captures graphs. Nothing else may use the
+    /// device meanwhile.
     pub fn capture(&mut self, attention: Attention) -> Result<()> {
         if !self.flow.batches() {
             return Ok(());
@@ -119,11 +153,48 @@ impl FlowRunner {
                 let shape = self.shape(rows, chunks * self.shaping.chunk, history);
                 let id = self.captured.len() as u16;
                 let mut prepared = Prepared::new(&self.flow, &self.arenas, shape, Some(id))?;
-                prepared.run(&self.flow, &[], attention, &mut || Ok(()))?;
+                prepared.begin(&self.flow, &[], attention)?;
+                // Two of each: one captures, one shows that the capture can be replayed.
+                for step in 0..2 {
+                    prepared.encode()?;
+                    prepared.step(step)?;
+                }
                 self.captured.insert((attention, shape), prepared);
                 rows *= 2;
             }
         }
         Ok(())
+    }
+}
+
+/// A run at work; others may be begun and advanced in between.
+pub struct Running {
+    attention: Attention,
+    shape: Shape,
+    prepared: Prepared,
+    is_captured: bool,
+    /// New tokens of each row.
+    valid: Vec<usize>,
+    /// Runs of a graph made: the encoder's, then one for each Euler step.
+    runs: usize,
+}
+
+impl Running {
+    /// The next run of a graph. After the last one, the mel `[bins, frames]` of each row's new positions.
+    pub fn advance(&mut self, flow: &Flow) -> Result<Option<Vec<Mel>>> {
+        match self.runs.checked_sub(1) {
+            None => self.prepared.encode()?,
+            Some(step) => self.prepared.step(step)?,
+        }
+        self.runs += 1;
+        match self.runs > flow.config.steps {
+            true => self.prepared.mels(flow, &self.valid).map(Some),
+            false => Ok(None),
+        }
+    }
+
+    /// New tokens and pages of history of its rows, and how many rows.
+    pub fn shape(&self) -> Shape {
+        self.shape
     }
 }
