@@ -179,6 +179,9 @@ impl Active {
             &rules.sampling,
             &mut self.request.generator,
         );
+        if logits[token].is_nan() {
+            return self.end(Err(Error::Internal("the language model gave no numbers".into())));
+        }
         if rules.stop.contains(&token) {
             return self.end(Ok(()));
         }
