@@ -35,6 +35,11 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument(
             "--noise-seconds", type=int, default=300, help="longest speech, prompt included (default: %(default)s)"
         )
+        command.add_argument(
+            "--left-context-chunks", type=int, metavar="N",
+            help="attention chunks (1 s each) a streamed chunk sees before its own, unless the server says otherwise "
+            "(default: all)",
+        )  # fmt: skip
     test = commands.add_parser("check", help="compare a bundle's stages with the reference's numbers")
     test.add_argument("bundle", type=Path)
     test.add_argument("goldens", type=Path)
@@ -48,11 +53,19 @@ def main(arguments: list[str] | None = None) -> int:
     args = _parser().parse_args(arguments)
     try:
         if args.command == "export":
-            options = Options(args.precision, args.name, args.licence, args.noise_seconds, log=print)
+            options = Options(
+                args.precision, args.name, args.licence, args.noise_seconds, args.left_context_chunks, log=print
+            )
             export(args.checkpoint, args.bundle, options)
             return 0
         if args.command == "random":
-            options = Options(args.precision, licence="none", noise_seconds=args.noise_seconds, log=print)
+            options = Options(
+                args.precision,
+                licence="none",
+                noise_seconds=args.noise_seconds,
+                left_chunks=args.left_context_chunks,
+                log=print,
+            )
             write(random_checkpoint(args.size, args.seed, args.lender), args.bundle, options)
             return 0
         if args.command == "check":

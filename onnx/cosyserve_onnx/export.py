@@ -9,20 +9,21 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from . import __version__, flow_encoder, flow_estimator, hift, llm, noise, text_tokenizer, voices
 from .checkpoint import Checkpoint, open_checkpoint
+from .drive import FORMAT
 from .errors import ExportError
 from .graph import F16, F32, I8, Graph, Numbers
 from .hyper_yaml import Tagged
+from .solver import Solver
 
 PRECISIONS = ("fp32", "fp16", "int8", "int4")
 MAX_POSITIONS = 4096
 FRAME_RATE = 50  # mel frames a second
-EULER_STEPS = 10  # the reference's inference always asks for 10
 CACHE_MEL_FRAMES = {2: 8}  # mel frames the reference carries between vocoder chunks
 
 
@@ -34,6 +35,7 @@ class Options:
     name: str | None = None
     licence: str = "Apache-2.0"
     noise_seconds: int = 300
+    left_chunks: int | None = None  # attention chunks of left context while streaming; None: all
     log: Callable[[str], None] = lambda _text: None
 
 
@@ -60,6 +62,8 @@ class _Exporter:
             self.fast = Numbers(F32, I8, int8=True, language_bits=4 if options.precision == "int4" else 8)
         # The encoder runs once a chunk: its weights need be small, not fast.
         self.small = Numbers(F32, I8) if integer else Numbers(F32, self.store)
+        # State between the flow's runs takes half the memory in fp16; what it loses is below what the weights lost.
+        self.cache = F32 if options.precision == "fp32" else F16
 
     def run(self) -> None:
         flow = self._flow()
@@ -101,7 +105,7 @@ class _Exporter:
         rate = int(feature["sampling_rate"])
         name = self.options.name or self.checkpoint.dir.resolve().name
         return {
-            "format": 1,
+            "format": FORMAT,
             "name": name,
             "generation": self.checkpoint.generation,
             "precision": self.options.precision,
@@ -162,18 +166,21 @@ class _Exporter:
     def _flow(self) -> dict[str, Any]:
         flow = self.yaml["flow"]
         state = self.checkpoint.state("flow")
-        decoder = flow["decoder"]["cfm_params"]
-        decoder = decoder.get("content", decoder)
+        solver = Solver.of(flow)
         frames = min(self.options.noise_seconds * FRAME_RATE, noise.REFERENCE_FRAMES)
         fixed = noise.flow_noise(int(flow["output_size"]), frames)
         (self.out / "noise.bin").write_bytes(fixed.astype("<f4").tobytes())
+        encoder, encoder_caches = flow_encoder.build(flow, state, replace(self.small, cache=self.cache))
+        estimator, estimator_caches = flow_estimator.build(flow, state, replace(self.fast, cache=self.cache))
         return {
-            "encoder": self._graph(flow_encoder.build(flow, state, self.small)),
-            "estimator": self._graph(flow_estimator.build(flow, state, self.fast)),
+            "encoder": self._graph(encoder),
+            "estimator": self._graph(estimator),
+            "caches": {"encoder": encoder_caches, "estimator": estimator_caches},
+            "left_chunks": self.options.left_chunks,
             "noise": self._entry("noise.bin") | {"frames": frames},
-            "steps": EULER_STEPS,
-            "cfg_rate": float(decoder["inference_cfg_rate"]),
-            "schedule": str(decoder["t_scheduler"]),
+            "steps": solver.steps,
+            "cfg_rate": solver.cfg_rate,
+            "schedule": solver.schedule,
             "chunk_tokens": int(flow["encoder"]["static_chunk_size"]),
             "lookahead_tokens": int(flow["pre_lookahead_len"]),
             "spk_dim": int(flow["spk_embed_dim"]),
@@ -210,6 +217,8 @@ def write(checkpoint: Checkpoint, bundle: Path, options: Options) -> None:
         raise ExportError(f"precision {options.precision!r} is not one of {', '.join(PRECISIONS)}")
     if options.noise_seconds < 1:
         raise ExportError("--noise-seconds must be at least 1")
+    if options.left_chunks is not None and options.left_chunks < 1:
+        raise ExportError("--left-context-chunks must be at least 1")
     if bundle.exists() and not (bundle / "bundle.json").is_file() and (not bundle.is_dir() or any(bundle.iterdir())):
         raise ExportError(f"{bundle}: exists and is not a bundle; not overwriting it")
     bundle.parent.mkdir(parents=True, exist_ok=True)

@@ -28,11 +28,6 @@ def test_stage(bundles: dict[str, Path], goldens: Path, precision: str, stage: s
     assert [str(line) for line in lines if not line.passed] == []
 
 
-def test_all_five_flow_cases_are_checked(bundles: dict[str, Path], goldens: Path) -> None:
-    cases = {line.case for line in Checker(bundles["fp32"], goldens).flow() if line.stage == "flow"}
-    assert {"final0_stream0", "final0_stream1", "final1_stream0", "final1_stream1", "noprompt_final1_stream0"} <= cases
-
-
 @pytest.fixture(scope="module")
 def model(bundles: dict[str, Path]):
     manifest = drive.read_manifest(bundles["fp32"])
@@ -56,18 +51,6 @@ def test_appending_several_ids_equals_one_at_a_time(model) -> None:
     expected = whole.step([ids])
     parts.step([ids[:7]])
     np.testing.assert_allclose(parts.step([ids[7:]]), expected, atol=1e-5)
-
-
-def test_flow_rows_are_independent(bundles: dict[str, Path]) -> None:
-    """Two different utterances of one length in one batch give what each gives alone."""
-    flow = drive.Flow(bundles["fp32"], drive.read_manifest(bundles["fp32"]))
-    rng = np.random.default_rng(2)
-    tokens, embedding = rng.integers(0, 6561, (2, 11)), rng.standard_normal((2, 192))
-    both = flow.encode(tokens, embedding, final=False, streaming=True)
-    for row in range(2):
-        alone = flow.encode(tokens[row : row + 1], embedding[row : row + 1], final=False, streaming=True)
-        for ours, theirs in zip(both, alone, strict=True):
-            np.testing.assert_allclose(ours[row], theirs[0], atol=1e-5)
 
 
 def test_snake_without_folding(checkpoint: Path, goldens: Path, tmp_path: Path, monkeypatch) -> None:

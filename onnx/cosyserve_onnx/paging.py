@@ -1,0 +1,139 @@
+"""State kept between the runs of one utterance: arenas, and which of their rows a run reads, writes and sees.
+
+An arena is one tensor that is graph input and graph output over the same memory: Gather reads the chunks before, and
+ScatterND writes the new ones in place. Rows that a run reads and writes are disjoint, so the order of the two does not
+matter. BUNDLE.md has the rules that the caller keeps.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from .graph import F16, I64, Graph
+from .layers import windows
+
+_ELEMENTS = {False: "f32", True: "f16"}
+TAIL_FRAMES = 2  # a causal convolution of 3 taps sees 2 frames before
+
+
+class Arenas:
+    """The arenas of one graph. They hold the graph's cache type; the graph sees its compute type."""
+
+    def __init__(self, g: Graph):
+        self.g = g
+        self.manifest: list[dict[str, Any]] = []
+        self._outputs: list[tuple[str, list[int | str]]] = []
+
+    def open(self, name: str, kind: str, shape: list[int]) -> str:
+        """Declares an arena of `kind` rows (token, frame or tail), each of `shape`."""
+        element = self.g.numbers.cache
+        cache, output = f"cache.{name}", f"cache_out.{name}"
+        self.manifest.append(
+            {"name": cache, "output": output, "kind": kind, "shape": shape, "element": _ELEMENTS[element == F16]}
+        )
+        full = [f"{kind}_rows", *shape]
+        self._outputs.append((output, full))
+        return self.g.input(cache, element, full)
+
+    def read(self, arena: str, rows: str) -> str:
+        """[*rows, *shape]: what the arena held before this run."""
+        return self._cast(self.g("Gather", arena, rows, axis=0), self.g.numbers.cache, self.g.numbers.compute)
+
+    def write(self, arena: str, rows: str, value: str) -> None:
+        """Puts value [*rows, *shape] into rows [..., 1]."""
+        value = self._cast(value, self.g.numbers.compute, self.g.numbers.cache)
+        self.g("ScatterND", arena, rows, value, out=[arena.replace("cache.", "cache_out.", 1)])
+
+    def close(self) -> None:
+        """Declares the outputs, in the order of the inputs; every arena must have been written."""
+        for output, shape in self._outputs:
+            self.g.output(output, self.g.numbers.cache, shape, output)
+
+    def _cast(self, value: str, given: int, wanted: int) -> str:
+        return value if given == wanted else self.g("Cast", value, to=wanted)
+
+
+@dataclass
+class Seen:
+    """The inputs that say what a run's queries may attend to, in one rate's positions (BUNDLE.md, visibility)."""
+
+    valid: str  # [B]
+    chunk: str  # []
+    left: str  # []
+    skip: str  # [B]
+
+    def mask(self, g: Graph, past: str, length: str, blocked: float) -> str:
+        """[B, 1, N, K + N] additive mask for scalars `past` (K) and `length` (N)."""
+        total = g("Add", past, length)
+        one, zero = g.const(1, np.int64), g.const(0, np.int64)
+        keys = g("Range", zero, total, one)
+        key_chunk = g("Div", keys, self.chunk)
+        query_chunk = g("Unsqueeze", g("Div", g("Range", past, total, one), self.chunk), g.ints(1))
+        oldest = g("Sub", query_chunk, self.left)
+        near = g("And", g("LessOrEqual", key_chunk, query_chunk), g("GreaterOrEqual", key_chunk, oldest))
+        new = g("Range", g("Neg", past), length, one)  # a key's place among the new positions
+        real = g("Less", new, g("Unsqueeze", self.valid, g.ints(1)))
+        real = g("And", real, g("GreaterOrEqual", keys, g("Unsqueeze", self.skip, g.ints(1))))
+        seen = g("And", g("Unsqueeze", real, g.ints(1)), near)
+        return g("Unsqueeze", g("Where", seen, g.number(0), g.number(blocked)), g.ints(1))
+
+
+@dataclass
+class Span:
+    """What all attention layers of one rate share."""
+
+    arenas: Arenas
+    kind: str  # of the arenas' rows
+    history: str  # [B, K] rows of the positions before
+    write: str  # [B, N, 1] rows for the new positions
+    mask: str  # [B or 1, 1, N, K + N]
+
+    def keys_values(self, name: str, new: str, width: int) -> tuple[str, str]:
+        """Stores new keys and values [B, N, 2 width] side by side; k and v [B, K + N, width]."""
+        g = self.arenas.g
+        arena = self.arenas.open(f"{name}.kv", self.kind, [2 * width])
+        self.arenas.write(arena, self.write, new)
+        every = g("Concat", self.arenas.read(arena, self.history), new, axis=1)
+        k, v = g("Split", every, g.ints(width, width), out=2, axis=2)
+        return k, v
+
+
+class Tails:
+    """The last input frames of all causal convolutions of a graph, side by side in one arena."""
+
+    def __init__(self, arenas: Arenas, widths: dict[str, int], rows: tuple[str, str]):
+        """`widths`: channels by convolution; `rows`: arena rows [B] to read and [B, 1] to write."""
+        self.g, self._arenas, self._write = arenas.g, arenas, rows[1]
+        self._arena = arenas.open("tails", "tail", [TAIL_FRAMES, sum(widths.values())])
+        before = arenas.read(self._arena, rows[0])
+        parts = self.g("Split", before, self.g.ints(*widths.values()), out=len(widths), axis=2)
+        self._before = dict(zip(widths, [parts] if len(widths) == 1 else parts, strict=True))
+        self._after = dict.fromkeys(widths, "")
+
+    def windows(self, name: str, x: str, places: str) -> str:
+        """[B, N, 3 C]: every frame of x [B, N, C] behind the two before it."""
+        g = self.g
+        seen = g("Concat", self._before[name], x, axis=1)
+        self._after[name] = g("Slice", seen, g.ints(-TAIL_FRAMES), g.ints(2**31), g.ints(1))
+        return windows(g, seen, places)
+
+    def close(self) -> None:
+        """Writes every tail."""
+        self._arenas.write(self._arena, self._write, self.g("Concat", *self._after.values(), axis=2))
+
+
+def paging_inputs(g: Graph, length: str) -> dict[str, str]:
+    """The inputs that both graphs end with, arenas aside; `length` names the axis of new positions."""
+    shapes: dict[str, list[int | str]] = {
+        "chunk": [], "left": [], "history": ["B", "K"], "skip": ["B"], "write": ["B", length],
+        "tail_from": ["B"], "tail_to": ["B"],
+    }  # fmt: skip
+    return {name: g.input(name, I64, shape) for name, shape in shapes.items()}
+
+
+def column(g: Graph, rows: str) -> str:
+    """ScatterND's indices [..., 1] of rows [...]."""
+    return g("Unsqueeze", rows, g.ints(-1))
