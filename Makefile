@@ -74,7 +74,7 @@ fmt: $(VENV_READY) ## Formats Rust and Python
 	cd onnx && ../$(VENV)/bin/ruff check --fix .
 
 bench: setup ## Times the parts: features, sampling, encoders, one model step (ARGS)
-	$(CARGO) bench --locked --bench signal --bench stages -- $(ARGS)
+	$(CARGO) bench --locked -- $(ARGS)
 
 measure: setup ## Measures whole requests with the release build (ARGS)
 	$(CARGO) run --release --locked -- bench $(ARGS)

@@ -59,7 +59,13 @@ def main(arguments: list[str] | None = None) -> int:
             export(args.checkpoint, args.bundle, options)
             return 0
         if args.command == "random":
-            options = Options(args.precision, None, "none", args.noise_seconds, args.left_context_chunks, log=print)
+            options = Options(
+                args.precision,
+                licence="none",
+                noise_seconds=args.noise_seconds,
+                left_chunks=args.left_context_chunks,
+                log=print,
+            )
             write(random_checkpoint(args.size, args.seed, args.lender), args.bundle, options)
             return 0
         if args.command == "check":

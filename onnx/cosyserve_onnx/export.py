@@ -23,6 +23,7 @@ from .solver import Solver
 
 PRECISIONS = ("fp32", "fp16", "int8", "int4")
 MAX_POSITIONS = 4096
+GRAIN = 8  # elements of state that one GPU thread writes
 FRAME_RATE = 50  # mel frames a second
 CACHE_MEL_FRAMES = {2: 8}  # mel frames the reference carries between vocoder chunks
 
@@ -63,7 +64,7 @@ class _Exporter:
         # The encoder runs once a chunk: its weights need be small, not fast.
         self.small = Numbers(F32, I8) if integer else Numbers(F32, self.store)
         # State between the flow's runs takes half the memory in fp16; what it loses is below what the weights lost.
-        self.cache = F32 if options.precision == "fp32" else F16
+        self.state = {"cache": F32 if options.precision == "fp32" else F16, "grain": GRAIN if half else 0}
 
     def run(self) -> None:
         flow = self._flow()
@@ -170,8 +171,8 @@ class _Exporter:
         frames = min(self.options.noise_seconds * FRAME_RATE, noise.REFERENCE_FRAMES)
         fixed = noise.flow_noise(int(flow["output_size"]), frames)
         (self.out / "noise.bin").write_bytes(fixed.astype("<f4").tobytes())
-        encoder, encoder_caches = flow_encoder.build(flow, state, replace(self.small, cache=self.cache))
-        estimator, estimator_caches = flow_estimator.build(flow, state, replace(self.fast, cache=self.cache))
+        encoder, encoder_caches = flow_encoder.build(flow, state, replace(self.small, **self.state))
+        estimator, estimator_caches = flow_estimator.build(flow, state, replace(self.fast, **self.state))
         return {
             "encoder": self._graph(encoder),
             "estimator": self._graph(estimator),

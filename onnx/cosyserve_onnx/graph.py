@@ -39,7 +39,7 @@ class Numbers:
 
     `compute` is the activations' type, `store` the weights' type (I8: large weights as int8 with a scale per row,
     the rest fp16); `int8` makes matrix products 8-bit, and those of the language model `language_bits`-bit; `cache` is
-    the type of state kept between runs.
+    the type of state kept between runs and `grain` how it is written (0: whole rows, for CPUs; see paging.py).
     """
 
     compute: int = F32
@@ -47,6 +47,7 @@ class Numbers:
     int8: bool = False
     language_bits: int = 8
     cache: int = F32
+    grain: int = 0
 
 
 class Graph:

@@ -11,7 +11,8 @@ from safetensors import safe_open
 
 from cosyserve_onnx import hyper_yaml, torch_file
 from cosyserve_onnx.__main__ import main
-from cosyserve_onnx.drive import Flow, Llm, Vocoder, log_softmax, read_manifest
+from cosyserve_onnx.drive import Llm, Vocoder, log_softmax, read_manifest
+from cosyserve_onnx.drive_flow import Flow
 from cosyserve_onnx.export import PRECISIONS
 from cosyserve_onnx.inspect import inspect
 from cosyserve_onnx.random_model import RATIO, SIZES, random_checkpoint
