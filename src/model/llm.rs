@@ -98,7 +98,13 @@ impl Llm {
         let element = Element::float(&config.kv_dtype)?;
         let graph = Graph::load(runtime, "llm", &bundle.path(&config.graph), &options)?;
         Self::over(Arc::new(graph), config, slots, |graph, len| {
-            Buffer::device(graph, element, len)
+            let buffer = Buffer::device(graph, element, len)?;
+            // A masked value still counts as zero times itself in some GPU kernels: it must be a number. The CPU's read
+            // what was written, and pages that are never touched cost no memory.
+            if options.device != Device::Cpu {
+                buffer.zero_prefix(len)?;
+            }
+            Ok(buffer)
         })
     }
 
