@@ -168,24 +168,6 @@ mod tests {
     }
 
     #[test]
-    fn who_has_something_else_to_do_stops_waiting_and_keeps_nobody_up() {
-        let (turn, order, now) = (Turn::new(), Arc::default(), Instant::now());
-        let held = turn.take(now);
-        let news = Arc::new(AtomicUsize::new(0));
-        let (gate, seen) = (turn.clone(), news.clone());
-        let waits = std::thread::spawn(move || {
-            gate.take_unless(after(now, 100), &|| seen.load(Ordering::SeqCst) > 0)
-                .is_some()
-        });
-        let late = queue(&turn, &order, "late", after(now, 900));
-        news.store(1, Ordering::SeqCst);
-        turn.nudge();
-        assert!(!waits.join().unwrap());
-        drop(held);
-        late.join().unwrap();
-    }
-
-    #[test]
     fn one_at_a_time_and_a_panic_gives_the_turn_back() {
         let (turn, inside, now) = (Turn::new(), Arc::new(AtomicUsize::new(0)), Instant::now());
         let threads: Vec<_> = (0..8u64)
