@@ -55,6 +55,14 @@ pub const QUEUE_LENGTH: usize = 64;
 pub const REQUEST_DEADLINE: Duration = Duration::from_secs(300);
 /// Seconds named in `Retry-After` when the server is full.
 pub const RETRY_AFTER_SECONDS: u32 = 2;
+/// Requests that a paced `bench` keeps open; more are counted as failed.
+pub const BENCH_OPEN_REQUESTS: usize = 1024;
+/// Time `bench` waits for one answer of a server.
+pub const BENCH_PATIENCE: Duration = Duration::from_secs(600);
+/// Bytes of an answer without audio that `bench` reads.
+pub const BENCH_ANSWER_BYTES: usize = 4 << 20;
+/// Bytes of a file of texts for `bench`.
+pub const BENCH_TEXT_BYTES: u64 = 4 << 20;
 /// Time a draining server waits for running requests.
 pub const DRAIN_DEADLINE: Duration = Duration::from_secs(30);
 /// Voices prepared from request prompts and kept for reuse.
@@ -85,11 +93,3 @@ pub const PARSE_IN_PLACE_BYTES: usize = 256 << 10;
 pub const REQUEST_ID_CHARS: usize = 64;
 /// Log lines waiting for the log file's writer; more are dropped rather than waited for.
 pub const LOG_LINES_BUFFERED: usize = 16_384;
-/// Requests that a paced `bench` keeps open; more are counted as failed.
-pub const BENCH_OPEN_REQUESTS: usize = 1024;
-/// Time `bench` waits for one answer of a server.
-pub const BENCH_PATIENCE: Duration = Duration::from_secs(600);
-/// Bytes of an answer without audio that `bench` reads.
-pub const BENCH_ANSWER_BYTES: usize = 4 << 20;
-/// Bytes of a file of texts for `bench`.
-pub const BENCH_TEXT_BYTES: u64 = 4 << 20;
