@@ -66,6 +66,14 @@ pub const QUEUE_LENGTH: usize = 64;
 pub const REQUEST_DEADLINE: Duration = Duration::from_secs(300);
 /// Seconds named in `Retry-After` when the server is full.
 pub const RETRY_AFTER_SECONDS: u32 = 2;
+/// Requests that a paced `bench` keeps open; more are counted as failed.
+pub const BENCH_OPEN_REQUESTS: usize = 1024;
+/// Time `bench` waits for one answer of a server.
+pub const BENCH_PATIENCE: Duration = Duration::from_secs(600);
+/// Bytes of an answer without audio that `bench` reads.
+pub const BENCH_ANSWER_BYTES: usize = 4 << 20;
+/// Bytes of a file of texts for `bench`.
+pub const BENCH_TEXT_BYTES: u64 = 4 << 20;
 /// Time a draining server waits for running requests.
 pub const DRAIN_DEADLINE: Duration = Duration::from_secs(30);
 /// Speech tokens sampled ahead of a request's own thread (5 s of speech).
@@ -125,11 +133,3 @@ pub const FLOW_SHAPES: usize = 8;
 pub const FLOW_CAPTURED_PAGES: [(usize, usize); 5] = [(1, 3), (1, 7), (1, 15), (2, 2), (2, 6)];
 /// How often a request that waits for a stage looks whether anybody still wants its answer.
 pub const CANCEL_POLL: Duration = Duration::from_millis(50);
-/// Requests that a paced `bench` keeps open; more are counted as failed.
-pub const BENCH_OPEN_REQUESTS: usize = 1024;
-/// Time `bench` waits for one answer of a server.
-pub const BENCH_PATIENCE: Duration = Duration::from_secs(600);
-/// Bytes of an answer without audio that `bench` reads.
-pub const BENCH_ANSWER_BYTES: usize = 4 << 20;
-/// Bytes of a file of texts for `bench`.
-pub const BENCH_TEXT_BYTES: u64 = 4 << 20;

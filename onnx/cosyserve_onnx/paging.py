@@ -23,8 +23,8 @@ TAIL_FRAMES = 2  # a causal convolution of 3 taps sees 2 frames before
 class Arenas:
     """The arenas of one graph. They hold the graph's cache type; the graph sees its compute type.
 
-    ONNX Runtime's CUDA ScatterND gives every index one thread, which copies what the index names alone: a whole row took
-    0.2 ms, 11 of the 13 ms of an Euler step. With a `grain`, rows are stored as pieces of so many elements, each with an
+    ONNX Runtime's CUDA ScatterND gives every index one thread, which copies alone what the index names: with whole rows
+    that was most of an Euler step's time. With a `grain`, rows are stored as pieces of so many elements, each with an
     index of its own.
     """
 
