@@ -191,30 +191,4 @@ mod tests {
         assert!(panicked.join().is_err());
         drop(turn.take(now));
     }
-
-    #[test]
-    fn waiting_can_be_given_up_for_something_newer() {
-        let turn = Turn::new();
-        let held = turn.take(Instant::now());
-        let stale = Arc::new(AtomicUsize::new(0));
-        let waiter = {
-            let (turn, stale) = (turn.clone(), stale.clone());
-            std::thread::spawn(move || {
-                turn.take_unless(Instant::now(), &|| stale.load(Ordering::SeqCst) > 0)
-                    .is_none()
-            })
-        };
-        while turn.state.lock().waiting.is_empty() {
-            std::thread::yield_now();
-        }
-        turn.nudge();
-        std::thread::sleep(Duration::from_millis(5));
-        assert!(!waiter.is_finished());
-        stale.store(1, Ordering::SeqCst);
-        turn.nudge();
-        assert!(waiter.join().is_ok_and(|gave_up| gave_up));
-        assert!(turn.state.lock().waiting.is_empty());
-        drop(held);
-        assert!(turn.take_unless(Instant::now(), &|| true).is_some());
-    }
 }

@@ -73,21 +73,39 @@ impl Step<'_> {
 impl Llm {
     /// Loads the stage with room for `slots` sequences.
     pub fn load(runtime: &Runtime, bundle: &Bundle, device: Device, slots: usize) -> Result<Self> {
-        let config = bundle.manifest.llm.clone();
-        let element = Element::float(&config.kv_dtype)?;
+        let device = place(device, Element::float(&bundle.manifest.llm.kv_dtype)?);
+        if device == Device::Cpu {
+            let mut llm = Self::open_graph(runtime, bundle, GraphOptions::on(device), slots)?;
+            llm.together = llm.rows_agree()?;
+            return Ok(llm);
+        }
         let options = GraphOptions {
             cuda_graph: true,
-            ..GraphOptions::on(place(device, element))
+            ..GraphOptions::on(device)
         };
+        let captured = Self::open_graph(runtime, bundle, options, slots)
+            .and_then(|mut llm| llm.run_every_window().map(|()| llm));
+        captured.or_else(|e| {
+            tracing::warn!(reason = %e, "the language model's steps cannot be captured; they will be slower");
+            let mut llm = Self::open_graph(runtime, bundle, GraphOptions::on(device), slots)?;
+            llm.run_every_window()?;
+            Ok(llm)
+        })
+    }
+
+    fn open_graph(runtime: &Runtime, bundle: &Bundle, options: GraphOptions, slots: usize) -> Result<Self> {
+        let config = bundle.manifest.llm.clone();
+        let element = Element::float(&config.kv_dtype)?;
         let graph = Graph::load(runtime, "llm", &bundle.path(&config.graph), &options)?;
-        let mut llm = Self::over(Arc::new(graph), config, slots, |graph, len| {
-            Buffer::device(graph, element, len)
-        })?;
-        match llm.captures() {
-            true => llm.capture()?,
-            false => llm.together = llm.rows_agree()?,
-        }
-        Ok(llm)
+        Self::over(Arc::new(graph), config, slots, |graph, len| {
+            let buffer = Buffer::device(graph, element, len)?;
+            // A masked value still counts as zero times itself in some GPU kernels: it must be a number. The CPU's read
+            // what was written, and pages that are never touched cost no memory.
+            if options.device != Device::Cpu {
+                buffer.zero_prefix(len)?;
+            }
+            Ok(buffer)
+        })
     }
 
     fn over(
@@ -191,7 +209,7 @@ impl Llm {
         let (Some(&first), Some(&last)) = (rows.first(), rows.last()) else {
             return Vec::new();
         };
-        if self.captures() {
+        if !self.on_cpu() {
             return vec![(0, (last + 1).next_power_of_two().min(self.slots.len()))];
         }
         if !self.together {
@@ -230,7 +248,7 @@ impl Llm {
     }
 
     fn run_window(&mut self, low: usize, count: usize) -> Result<()> {
-        let total = match self.captures() {
+        let total = match self.graph.captures() {
             // Read on the host, so a capture freezes it; the kernels go by each row's own length.
             true => self.capacity as i32,
             false => {
@@ -267,12 +285,8 @@ impl Llm {
         Ok(())
     }
 
-    fn captures(&self) -> bool {
-        !self.on_cpu()
-    }
-
-    /// Captures the windows of every size, so that no client waits for it.
-    fn capture(&mut self) -> Result<()> {
+    /// Runs the windows of every size once, so that no client waits for what the first run of each costs.
+    fn run_every_window(&mut self) -> Result<()> {
         let mut rows = 1;
         loop {
             let count = rows.min(self.slots.len());

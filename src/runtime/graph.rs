@@ -116,7 +116,8 @@ impl Graph {
         self.options.device
     }
 
-    pub(super) fn captures(&self) -> bool {
+    /// Whether its bindings can capture their kernels.
+    pub fn captures(&self) -> bool {
         self.options.cuda_graph && self.options.device.gpu().is_some()
     }
 
