@@ -210,7 +210,7 @@ class _Encoder:
         key_bias = w["linear_k.bias"] if "linear_k.bias" in w else None
         k = linear(g, h, w["linear_k.weight"], key_bias, f"{p}k")
         v = linear(g, h, w["linear_v.weight"], w["linear_v.bias"], f"{p}v")
-        k, v = span.keys_values(name, g("Concat", k, v, axis=2), self.width)
+        k, v = span.extend_pair(f"{name}.kv", g("Concat", k, v, axis=2), self.width)
         u_bias = w["linear_q.bias"] + w["pos_bias_u"].reshape(-1)
         v_bias = w["linear_q.bias"] + w["pos_bias_v"].reshape(-1)
         content = g("Add", q, g.weight(u_bias, f"{p}u"))

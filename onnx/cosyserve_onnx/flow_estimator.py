@@ -185,12 +185,22 @@ class _Estimator:
         return "", g("Add", update, total)
 
     def _attention(self, x: str, name: str) -> str:
-        """[2 B, N, width] -> [2 B, N, heads * head_dim]"""
+        """[2 B, N, width] -> [2 B, N, heads * head_dim]
+
+        Keys and values come from one product and share an arena: fewer kernels. In an int8 graph, which is for CPUs,
+        they do not: splitting them would copy the whole history.
+        """
         g, w = self.g, self.w.sub(f"{name}.attn1")
         q = matmul(g, x, w["to_q.weight"], f"{w.prefix}q", rough=True)
-        both = np.concatenate([w["to_k.weight"], w["to_v.weight"]])
-        new = matmul(g, x, both, f"{w.prefix}kv", rough=True)
-        k, v = self.span.keys_values(name, new, both.shape[0] // 2)
+        inner = w["to_k.weight"].shape[0]
+        if g.numbers.int8:
+            k, v = (
+                self.span.extend(f"{name}.{n}", matmul(g, x, w[f"to_{n}.weight"], f"{w.prefix}{n}", rough=True), inner)
+                for n in "kv"
+            )
+        else:
+            both = np.concatenate([w["to_k.weight"], w["to_v.weight"]])
+            k, v = self.span.extend_pair(f"{name}.kv", matmul(g, x, both, f"{w.prefix}kv"), inner)
         return g("MultiHeadAttention", q, k, v, "", "", self.span.mask, domain=MS, num_heads=self.heads)
 
 

@@ -91,13 +91,17 @@ class Span:
     write: str  # [B, N, 1] rows for the new positions
     mask: str  # [B or 1, 1, N, K + N]
 
-    def keys_values(self, name: str, new: str, width: int) -> tuple[str, str]:
-        """Stores new keys and values [B, N, 2 width] side by side; k and v [B, K + N, width]."""
+    def extend(self, name: str, new: str, width: int) -> str:
+        """[B, K + N, width]: the history's rows of arena `name`, then `new` [B, N, width], which is stored there."""
         g = self.arenas.g
-        arena = self.arenas.open(f"{name}.kv", self.kind, [2 * width])
+        arena = self.arenas.open(name, self.kind, [width])
         self.arenas.write(arena, self.write, new)
-        every = g("Concat", self.arenas.read(arena, self.history), new, axis=1)
-        k, v = g("Split", every, g.ints(width, width), out=2, axis=2)
+        return g("Concat", self.arenas.read(arena, self.history), new, axis=1)
+
+    def extend_pair(self, name: str, new: str, width: int) -> tuple[str, str]:
+        """k and v [B, K + N, width] that share an arena; `new` [B, N, 2 width] has them side by side."""
+        g = self.arenas.g
+        k, v = g("Split", self.extend(name, new, 2 * width), g.ints(width, width), out=2, axis=2)
         return k, v
 
 
