@@ -2,18 +2,12 @@
 //! CosyVoice 2 checkpoint. `make test` exports it first; see tests/support.
 mod support;
 
-use std::path::Path;
-
 use cosyserve::model::llm::Llm;
 use cosyserve::model::prompt_encoder::PromptEncoder;
-use cosyserve::model::vocoder::{Vocoder, VocoderGraphs, VocoderState};
+use cosyserve::model::vocoder::{Vocoder, VocoderState};
 use cosyserve::model::{Mel, mel};
 use cosyserve::runtime::Device;
-use support::{FlowCase, Golden, bundle, keep_going, max_error, runtime, snr_db};
-
-fn vocoder_graphs() -> VocoderGraphs {
-    VocoderGraphs::load(runtime(), &bundle(), Device::Cpu, Path::new("")).unwrap()
-}
+use support::{FlowCase, Golden, bundle, keep_going, max_error, runtime, snr_db, vocoder_graphs};
 
 fn log_softmax(logits: &[f32]) -> Vec<f32> {
     let max = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);

@@ -93,7 +93,7 @@ impl Engine {
         let concurrency = options
             .concurrency
             .unwrap_or_else(|| suitable_concurrency(&devices));
-        let lane_options = lane_options(&options, &bundle, concurrency.div_ceil(devices.len()));
+        let lane_options = lane_options(&options, &bundle, concurrency.div_ceil(devices.len().max(1)));
         let lanes = Arc::new(Lanes::load(runtime, &bundle, &devices, &lane_options)?);
         let first = devices.first().copied().unwrap_or_default();
         let stages = Arc::new(Stages::load(runtime, &bundle, first, &options.voices_dir)?);

@@ -14,6 +14,7 @@ use std::time::Instant;
 use cosyserve::engine::flow_worker::{FlowStream, FlowWorker};
 use cosyserve::engine::urgency::Urgency;
 use cosyserve::model::flow::{Flow, FlowVoice};
+use cosyserve::model::vocoder::VocoderGraphs;
 use cosyserve::model::{Bundle, Mel};
 use cosyserve::runtime::{Device, Options, Runtime};
 use ndarray::{ArrayD, IxDyn, OwnedRepr};
@@ -82,6 +83,11 @@ impl FlowCase {
     pub fn open(&self, worker: &FlowWorker) -> FlowStream {
         worker.open(self.voice.clone(), Urgency::new(Instant::now(), true))
     }
+}
+
+/// The vocoder's graphs of [`bundle`] on the CPU.
+pub fn vocoder_graphs() -> VocoderGraphs {
+    VocoderGraphs::load(runtime(), &bundle(), Device::Cpu, Path::new("")).unwrap()
 }
 
 /// The goldens' prompt recording: samples and rate.

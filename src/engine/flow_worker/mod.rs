@@ -40,10 +40,13 @@ struct Queue {
     turn: Option<Arc<Turn>>,
 }
 
+/// Where the end of a warm-up is told.
+type WarmUp = mpsc::Sender<Result<()>>;
+
 #[derive(Default)]
 struct Inbox {
     jobs: Vec<Job>,
-    warm_up: Option<mpsc::Sender<Result<()>>>,
+    warm_up: Option<WarmUp>,
     closed: bool,
 }
 
@@ -111,7 +114,7 @@ impl FlowWorker {
 
 impl Drop for FlowWorker {
     fn drop(&mut self) {
-        let _ = self.queue.put(|inbox| inbox.closed = true);
+        self.queue.close();
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
         }
@@ -139,11 +142,13 @@ impl Queue {
         inbox.closed || !inbox.jobs.is_empty() || inbox.warm_up.is_some()
     }
 
+    /// Ends the worker. Whoever waits, or comes later, is told so.
     fn close(&self) {
         let mut inbox = self.inbox.lock();
         inbox.closed = true;
         inbox.warm_up = None;
         inbox.jobs.clear();
+        self.arrived.notify_one();
     }
 
     /// What has arrived; waits for something when `idle`. `None` when the worker is to end.

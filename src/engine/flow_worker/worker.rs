@@ -211,7 +211,7 @@ impl Worker {
 }
 
 impl Drop for Worker {
-    /// Whoever waits, or comes later, is told that nobody works here any more.
+    /// Also when the thread panics.
     fn drop(&mut self) {
         self.queue.close();
     }
