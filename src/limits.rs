@@ -49,6 +49,17 @@ pub const SEGMENT_SPEECH_TOKENS: usize = 1_500;
 pub const SEGMENT_TEXT_TOKENS: usize = 1_024;
 /// Audio chunks made but not yet sent, per request: a slow reader stops its own synthesis here.
 pub const CHUNKS_IN_FLIGHT: usize = 4;
+/// Head start of streams over a whole answer: nobody listens to it before it is complete, so streams go first until it
+/// is this old (and then whenever it is made slower than it plays).
+pub const WHOLE_ANSWER_PATIENCE: Duration = Duration::from_secs(10);
+/// Syntheses at work at once on a CPU, unless the command line says otherwise.
+pub const CONCURRENCY_CPU: usize = 4;
+/// Syntheses at work at once on each GPU, unless the command line says otherwise.
+pub const CONCURRENCY_GPU: usize = 32;
+/// Utterances the vocoder runs at once on a GPU.
+pub const VOCODER_BATCH: usize = 16;
+/// Mel frames of all of them together: bounds the memory of a batch.
+pub const VOCODER_BATCH_FRAMES: usize = 4_096;
 /// Requests that may wait for a lane when the command line does not say otherwise.
 pub const QUEUE_LENGTH: usize = 64;
 /// Time one request may take, from its arrival to its last sample, unless the command line says otherwise.
@@ -65,6 +76,12 @@ pub const BENCH_ANSWER_BYTES: usize = 4 << 20;
 pub const BENCH_TEXT_BYTES: u64 = 4 << 20;
 /// Time a draining server waits for running requests.
 pub const DRAIN_DEADLINE: Duration = Duration::from_secs(30);
+/// Speech tokens sampled ahead of a request's own thread (5 s of speech).
+pub const LM_TOKENS_AHEAD: usize = 128;
+/// Bound runs of the language model that are kept, one for every window of slots; more are bound again.
+pub const LM_WINDOWS: usize = 64;
+/// Threads that sample the rows of one step of the language model.
+pub const LM_SAMPLING_THREADS: usize = 8;
 /// Voices prepared from request prompts and kept for reuse.
 pub const PROMPT_CACHE_ENTRIES: usize = 64;
 /// Size of one log file before it rotates is by day; this many days are kept.
@@ -93,3 +110,26 @@ pub const PARSE_IN_PLACE_BYTES: usize = 256 << 10;
 pub const REQUEST_ID_CHARS: usize = 64;
 /// Log lines waiting for the log file's writer; more are dropped rather than waited for.
 pub const LOG_LINES_BUFFERED: usize = 16_384;
+/// Bytes of the flow's page pool on a CPU, unless the command line says otherwise. Pages cost memory once they are
+/// used.
+pub const FLOW_CACHE_BYTES_CPU: u64 = 1 << 30;
+/// Bytes of the flow's page pool on a GPU, unless the command line says otherwise; taken when the model is loaded.
+pub const FLOW_CACHE_BYTES_GPU: u64 = 16 << 30;
+/// Of the flow's page pool, one part in so many is kept for the prompts of voices.
+pub const FLOW_PREFIX_PART: usize = 2;
+/// Utterances in one run of the flow on a GPU.
+pub const FLOW_BATCH: usize = 32;
+/// Query-key pairs of one run of the flow, over all rows: bounds the memory of its attention.
+pub const FLOW_BATCH_PAIRS: usize = 8 << 20;
+/// Runs of the flow begun and not finished: one due earlier goes before one that is at work.
+pub const FLOW_RUNS: usize = 4;
+/// New tokens of a flow run on a GPU that does not stop for one due earlier: shorter ones are over soon, and what
+/// arrives meanwhile then runs together.
+pub const FLOW_SHORT_RUN_TOKENS: usize = 100;
+/// Shapes of flow runs kept bound, beside the captured ones.
+pub const FLOW_SHAPES: usize = 8;
+/// Shapes captured before a GPU serves, for each power of two of rows: (new chunks, pages of history). One new chunk
+/// after 3, 7 or 15 s, and two, as in a first chunk that takes the end of the prompt along.
+pub const FLOW_CAPTURED_PAGES: [(usize, usize); 5] = [(1, 3), (1, 7), (1, 15), (2, 2), (2, 6)];
+/// How often a request that waits for a stage looks whether anybody still wants its answer.
+pub const CANCEL_POLL: Duration = Duration::from_millis(50);

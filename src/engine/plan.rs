@@ -1,67 +1,82 @@
-//! When a streamed utterance may run the flow: the reference's chunk plan (cli/model.py `tts`), local to a request.
+//! When a streamed utterance may run the flow.
 //!
-//! A chunk needs its hop and the flow's look-ahead. The first hop is padded so that prompt and hop end on an
-//! attention chunk; later hops double up to four chunks, so that a long utterance runs the flow less often.
+//! The flow's chunks lie on a grid that begins with the prompt, and their mel does not depend on how many are computed
+//! at once. So the first hop only reaches the end of the chunk that the prompt began, and later hops are whole chunks:
+//! one, and where a run costs more than its chunks, twice as many each time.
+
+use crate::runtime::Device;
 
 /// Growth of the hop from chunk to chunk.
 const HOP_GROWTH: usize = 2;
-/// Largest hop, in attention chunks.
-const MAX_HOP_CHUNKS: usize = 4;
+/// Shortest first hop, tokens (0.4 s). The vocoder holds back 0.16 s of it, so a shorter one would leave the client
+/// too little to play while the 25 tokens of the next chunk are made.
+const MIN_FIRST_HOP: usize = 10;
+
+/// How hops grow, up to so many chunks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MaxHop(usize);
+
+impl MaxHop {
+    /// A CPU gains by longer runs; a GPU batches the single chunks of many streams.
+    pub fn on(device: Device) -> Self {
+        match device {
+            Device::Cpu => Self(4),
+            Device::Cuda(_) | Device::TensorRt(_) => Self(1),
+        }
+    }
+}
 
 /// The plan of one utterance (one text segment).
 #[derive(Debug, Clone)]
 pub struct ChunkPlan {
+    /// The next hop, tokens.
+    next: usize,
+    /// The one after it.
     hop: usize,
-    pad: usize,
     max_hop: usize,
     lookahead: usize,
+    /// Tokens before the next hop.
     offset: usize,
-}
-
-/// One run of the flow: over `tokens[..upto]`, of which those before `offset` have been spoken.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Chunk {
-    /// Tokens spoken before.
-    pub offset: usize,
-    /// Tokens to give the flow, look-ahead included.
-    pub upto: usize,
 }
 
 impl ChunkPlan {
     /// `chunk` and `lookahead` in tokens; `prompt` is the length of the flow's prompt.
-    pub fn new(chunk: usize, lookahead: usize, prompt: usize) -> Self {
+    pub fn new(chunk: usize, lookahead: usize, prompt: usize, max_hop: MaxHop) -> Self {
         let chunk = chunk.max(1);
+        let pad = prompt.next_multiple_of(chunk) - prompt;
         Self {
+            next: if pad < MIN_FIRST_HOP { pad + chunk } else { pad },
             hop: chunk,
-            pad: prompt.next_multiple_of(chunk) - prompt,
-            max_hop: chunk * MAX_HOP_CHUNKS,
+            max_hop: chunk * max_hop.0,
             lookahead,
             offset: 0,
         }
     }
 
-    /// The next chunk, if `available` tokens are enough for it.
-    pub fn next(&mut self, available: usize) -> Option<Chunk> {
-        let hop = self.hop + if self.offset == 0 { self.pad } else { 0 };
-        let upto = self.offset + hop + self.lookahead;
-        if available < upto {
+    /// How many tokens to give the flow now, look-ahead included, if `available` tokens are enough for its next hop.
+    pub fn next(&mut self, available: usize) -> Option<usize> {
+        if !self.is_due(available) {
             return None;
         }
-        let chunk = Chunk {
-            offset: self.offset,
-            upto,
-        };
-        self.offset += hop;
+        self.offset += self.next;
+        self.next = self.hop;
         self.hop = (self.hop * HOP_GROWTH).min(self.max_hop);
-        Some(chunk)
+        Some(self.offset + self.lookahead)
     }
 
-    /// The last chunk, once all `total` tokens are there.
-    pub fn last(&self, total: usize) -> Chunk {
-        Chunk {
-            offset: self.offset,
-            upto: total,
+    /// Widths of the mels that a stream's hops give the vocoder, all but its first and last: `ratio` frames a token, and
+    /// `overlap` frames of the hop before.
+    pub fn widths(mut self, ratio: usize, overlap: usize) -> Vec<usize> {
+        let mut widths = Vec::new();
+        while self.next(usize::MAX).is_some() && !widths.contains(&(self.next * ratio + overlap)) {
+            widths.push(self.next * ratio + overlap);
         }
+        widths
+    }
+
+    /// Whether `available` tokens are enough for the next hop.
+    pub fn is_due(&self, available: usize) -> bool {
+        available >= self.offset + self.next + self.lookahead
     }
 }
 
@@ -69,27 +84,51 @@ impl ChunkPlan {
 mod tests {
     use super::*;
 
-    #[test]
-    fn hops_grow_and_the_first_is_padded_to_a_chunk_boundary() {
-        // The reference's own run: prompt 23, 100 tokens -> 30, 80, then all (goldens stream_2).
-        let mut plan = ChunkPlan::new(25, 3, 23);
-        assert_eq!(plan.next(29), None);
-        assert_eq!(plan.next(30), Some(Chunk { offset: 0, upto: 30 }));
-        assert_eq!(plan.next(80), Some(Chunk { offset: 27, upto: 80 }));
-        assert_eq!(plan.next(100), None);
-        assert_eq!(
-            plan.last(100),
-            Chunk {
-                offset: 77,
-                upto: 100
-            }
-        );
+    fn uptos(prompt: usize, max_hop: MaxHop) -> Vec<usize> {
+        let mut plan = ChunkPlan::new(25, 3, prompt, max_hop);
+        std::iter::from_fn(|| plan.next(300)).collect()
     }
 
     #[test]
-    fn hops_stop_growing_at_four_chunks() {
-        let mut plan = ChunkPlan::new(25, 3, 0);
-        let uptos: Vec<_> = std::iter::from_fn(|| plan.next(400)).map(|c| c.upto).collect();
-        assert_eq!(uptos, vec![28, 78, 178, 278, 378]);
+    fn hops_grow_to_four_chunks_on_a_cpu_and_not_on_a_gpu() {
+        assert_eq!(uptos(0, MaxHop::on(Device::Cpu)), [28, 53, 103, 203]);
+        assert_eq!(uptos(0, MaxHop::on(Device::Cuda(0)))[..4], [28, 53, 78, 103]);
+    }
+
+    #[test]
+    fn the_first_hop_ends_the_chunk_that_the_prompt_began() {
+        assert_eq!(uptos(90, MaxHop::on(Device::Cpu)), [13, 38, 88, 188, 288]);
+        assert_eq!(uptos(15, MaxHop::on(Device::Cpu))[0], 10 + 3);
+        assert_eq!(
+            uptos(16, MaxHop::on(Device::Cpu))[0],
+            9 + 25 + 3,
+            "too short for a hop"
+        );
+        assert_eq!(uptos(100, MaxHop::on(Device::Cpu))[0], 25 + 3);
+    }
+
+    #[test]
+    fn each_width_of_the_vocoder_is_named_once() {
+        let widths = |device| ChunkPlan::new(25, 3, 7, MaxHop::on(device)).widths(2, 8);
+        assert_eq!(widths(Device::Cpu), [58, 108, 208]);
+        assert_eq!(widths(Device::Cuda(0)), [58]);
+    }
+
+    #[test]
+    fn a_hop_waits_for_its_look_ahead() {
+        let mut plan = ChunkPlan::new(25, 3, 23, MaxHop::on(Device::Cpu));
+        assert_eq!(plan.next(29), None);
+        assert_eq!(plan.next(30), Some(30));
+        assert_eq!(plan.next(54), None);
+        assert_eq!(plan.next(55), Some(55));
+    }
+
+    #[test]
+    fn every_hop_ends_on_the_grid() {
+        for prompt in 0..60 {
+            for upto in uptos(prompt, MaxHop::on(Device::Cpu)) {
+                assert_eq!((prompt + upto - 3) % 25, 0);
+            }
+        }
     }
 }

@@ -3,6 +3,7 @@ pub mod bundle;
 pub mod flow;
 pub mod llm;
 pub mod mel;
+pub mod pages;
 pub mod prompt_encoder;
 pub mod sampler;
 pub mod vocoder;

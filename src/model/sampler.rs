@@ -47,16 +47,9 @@ pub fn sample(logits: &mut [f32], decoded: &[usize], config: &SamplingConfig, dr
 
 /// The ids of the nucleus, most probable first (ties by id): the one that crosses `top_p` is kept, at most `top_k`.
 pub fn nucleus(probabilities: &[f32], top_p: f32, top_k: usize) -> Vec<usize> {
-    let mut order: Vec<usize> = (0..probabilities.len()).collect();
-    let by = |a: &usize, b: &usize| probabilities[*b].total_cmp(&probabilities[*a]).then(a.cmp(b));
-    let k = top_k.clamp(1, order.len().max(1));
-    if k < order.len() {
-        order.select_nth_unstable_by(k - 1, by);
-        order.truncate(k);
-    }
-    order.sort_unstable_by(by);
+    let mut best = best(probabilities, top_k.max(1));
     let mut mass = 0.0;
-    let kept = order
+    let kept = best
         .iter()
         .take_while(|&&i| {
             let open = mass < top_p;
@@ -64,25 +57,105 @@ pub fn nucleus(probabilities: &[f32], top_p: f32, top_k: usize) -> Vec<usize> {
             open
         })
         .count();
-    order.truncate(kept.max(1));
-    order
+    best.truncate(kept.max(1));
+    best
+}
+
+/// The ids of the `k` greatest, greatest first, ties by id. Every one of them is at least the k-th greatest of the
+/// greatest of each block, which leaves little to sort.
+fn best(values: &[f32], k: usize) -> Vec<usize> {
+    const BLOCK: usize = 2 * LANES;
+    let tops: Vec<f32> = values.chunks(BLOCK).map(greatest).collect();
+    let mut ranked = tops.clone();
+    let least = match k < ranked.len() {
+        true => *ranked.select_nth_unstable_by(k - 1, |a, b| b.total_cmp(a)).1,
+        false => f32::NEG_INFINITY,
+    };
+    // Not a number is never out, so that something is left whatever the model gives.
+    let out = |value: f32| value < least;
+    let blocks = values.chunks(BLOCK).zip(&tops).enumerate();
+    let mut ids: Vec<usize> = blocks
+        .filter(|(_, (_, top))| !out(**top))
+        .flat_map(|(n, (block, _))| block.iter().enumerate().map(move |(i, v)| (n * BLOCK + i, *v)))
+        .filter(|(_, value)| !out(*value))
+        .map(|(id, _)| id)
+        .collect();
+    ids.sort_unstable_by(|&a, &b| values[b].total_cmp(&values[a]).then(a.cmp(&b)));
+    ids.truncate(k);
+    ids
+}
+
+/// Numbers worked on side by side, so that the compiler can use vector registers.
+const LANES: usize = 8;
+
+fn greatest(values: &[f32]) -> f32 {
+    let greater = |a: f32, b: f32| if b > a { b } else { a };
+    let (blocks, rest) = values.as_chunks::<LANES>();
+    let mut lanes = [f32::NEG_INFINITY; LANES];
+    for block in blocks {
+        for (lane, &value) in lanes.iter_mut().zip(block) {
+            *lane = greater(*lane, value);
+        }
+    }
+    lanes.iter().chain(rest).copied().fold(f32::NEG_INFINITY, greater)
 }
 
 fn softmax(logits: &mut [f32]) {
-    let max = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let mut sum = 0.0f64;
-    for v in logits.iter_mut() {
-        *v = (*v - max).exp();
-        sum += f64::from(*v);
+    let max = greatest(logits);
+    let mut sums = [0.0f64; LANES];
+    for block in logits.chunks_mut(LANES) {
+        for (sum, v) in sums.iter_mut().zip(block) {
+            *v = exp(*v - max);
+            *sum += f64::from(*v);
+        }
     }
-    let scale = (1.0 / sum) as f32;
+    let scale = (1.0 / sums.iter().sum::<f64>()) as f32;
     for v in logits.iter_mut() {
         *v *= scale;
     }
 }
 
+/// e to the power of `x`, not greater than 0: the same bits on every platform, and those of glibc, without a call for
+/// every number. The method and polynomial are those of Arm's optimized routines: 2^(n/32) from a table, times a cubic.
+fn exp(x: f32) -> f32 {
+    /// Below this the result rounds to zero.
+    const LEAST: f32 = -104.0;
+    /// 32 / ln 2.
+    const SCALE: f64 = 46.166_241_308_446_83;
+    /// Adding this rounds to an integer and leaves it in the low bits.
+    const SHIFT: f64 = 6_755_399_441_055_744.0;
+    const C: [f64; 3] = [
+        1.693_835_925_092_021_2e-6,
+        0.000_234_598_097_895_090_04,
+        0.021_660_849_396_613_134,
+    ];
+    let z = f64::from(x.max(LEAST)) * SCALE;
+    let rounded = z + SHIFT;
+    let bits = rounded.to_bits();
+    let r = z - (rounded - SHIFT);
+    let power = f64::from_bits(POWERS[(bits % 32) as usize].wrapping_add(bits << 47));
+    let y = (C[0] * r + C[1]) * (r * r) + (C[2] * r + 1.0);
+    (y * power) as f32
+}
+
+/// Bits of 2^(i/32), less i in the exponent's place.
+#[rustfmt::skip]
+const POWERS: [u64; 32] = [
+    0x3ff0_0000_0000_0000, 0x3fef_d9b0_d315_8574, 0x3fef_b558_6cf9_890f, 0x3fef_9301_d012_5b51,
+    0x3fef_72b8_3c7d_517b, 0x3fef_5487_3168_b9aa, 0x3fef_387a_6e75_6238, 0x3fef_1e9d_f51f_dee1,
+    0x3fef_06fe_0a31_b715, 0x3fee_f1a7_373a_a9cb, 0x3fee_dea6_4c12_3422, 0x3fee_ce08_6061_892d,
+    0x3fee_bfda_d536_2a27, 0x3fee_b42b_569d_4f82, 0x3fee_ab07_dd48_5429, 0x3fee_a47e_b03a_5585,
+    0x3fee_a09e_667f_3bcd, 0x3fee_9f75_e8ec_5f74, 0x3fee_a114_73eb_0187, 0x3fee_a589_994c_ce13,
+    0x3fee_ace5_422a_a0db, 0x3fee_b737_b0cd_c5e5, 0x3fee_c491_82a3_f090, 0x3fee_d503_b23e_255d,
+    0x3fee_e89f_995a_d3ad, 0x3fee_ff76_f2fb_5e47, 0x3fef_199b_dd85_529c, 0x3fef_3720_dcef_9069,
+    0x3fef_5818_dcfb_a487, 0x3fef_7c97_337b_9b5f, 0x3fef_a4af_a2a4_90da, 0x3fef_d076_5b6e_4540,
+];
+
 #[cfg(test)]
 mod tests {
+    use rand::SeedableRng;
+    use rand_chacha::ChaCha12Rng;
+
     use super::*;
 
     struct Fixed(Vec<usize>);
@@ -120,5 +193,82 @@ mod tests {
     fn a_certain_token_is_not_masked_into_nothing() {
         let mut logits = vec![0.0, f32::NEG_INFINITY];
         assert_eq!(sample(&mut logits, &[0], &CONFIG, &mut Fixed(vec![0, 0])), 0);
+    }
+
+    /// What the sampler did before it was made fast, for comparison.
+    mod plain {
+        pub fn softmax(logits: &mut [f32]) {
+            let max = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+            let mut sum = 0.0f64;
+            for v in logits.iter_mut() {
+                *v = (*v - max).exp();
+                sum += f64::from(*v);
+            }
+            let scale = (1.0 / sum) as f32;
+            logits.iter_mut().for_each(|v| *v *= scale);
+        }
+
+        pub fn best(probabilities: &[f32], k: usize) -> Vec<usize> {
+            let mut order: Vec<usize> = (0..probabilities.len()).collect();
+            order.sort_by(|&a, &b| probabilities[b].total_cmp(&probabilities[a]).then(a.cmp(&b)));
+            order.truncate(k);
+            order
+        }
+    }
+
+    /// Logits as a model gives them: a wide bell, a few that stand out, ties, masks.
+    fn logits(draws: &mut ChaCha12Rng, len: usize) -> Vec<f32> {
+        let spread = draws.random_range(0.5..6.0f32);
+        let mut logits: Vec<f32> = (0..len)
+            .map(|_| (0..6).map(|_| draws.random::<f32>() - 0.5).sum::<f32>() * spread)
+            .collect();
+        for _ in 0..draws.random_range(1..40) {
+            let (at, from) = (draws.random_range(0..len), draws.random_range(0..len));
+            logits[at] = logits[from] + draws.random_range(0..3) as f32 * spread;
+        }
+        let masked = draws.random_range(0..len);
+        logits[masked] = f32::NEG_INFINITY;
+        logits
+    }
+
+    #[test]
+    fn exp_is_the_platforms_to_the_last_bit_or_one_off() {
+        assert_eq!(exp(0.0), 1.0);
+        assert_eq!(exp(f32::NEG_INFINITY), 0.0);
+        assert_eq!(exp(-104.0), 0.0);
+        let (mut checked, mut different) = (0u32, 0u32);
+        for bits in (0..(104.0f32).to_bits()).step_by(997) {
+            let x = -f32::from_bits(bits);
+            let off = exp(x).to_bits().abs_diff(x.exp().to_bits());
+            assert!(off <= 1, "{x}");
+            checked += 1;
+            different += u32::from(off != 0);
+        }
+        assert!(different <= checked / 100, "{different} of {checked} differ");
+    }
+
+    #[test]
+    fn probabilities_and_nuclei_are_those_of_the_plain_way() {
+        let mut draws = ChaCha12Rng::seed_from_u64(5);
+        for round in 0..300 {
+            let len = if round % 3 == 0 {
+                6564
+            } else {
+                draws.random_range(1..200)
+            };
+            let mut plain = logits(&mut draws, len);
+            let mut fast = plain.clone();
+            plain::softmax(&mut plain);
+            softmax(&mut fast);
+            let worst = plain
+                .iter()
+                .zip(&fast)
+                .map(|(a, b)| (a - b).abs() / a.max(1e-30))
+                .fold(0.0, f32::max);
+            assert!(worst <= 3e-7, "{worst}");
+            let k = draws.random_range(1..60).min(len);
+            assert_eq!(best(&fast, k), plain::best(&fast, k));
+        }
+        assert_eq!(nucleus(&[f32::NAN; 40], 0.5, 2), vec![0]);
     }
 }

@@ -1,0 +1,142 @@
+//! Lanes: one per device, each with the stages that run there. A request takes one lane for all of its work.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+
+use super::flow_worker::FlowWorker;
+use super::lm_worker::LmWorker;
+use super::turn::Turn;
+use super::vocoder_worker::VocoderWorker;
+use crate::model::Bundle;
+use crate::model::flow::Flow;
+use crate::model::llm::Llm;
+use crate::model::vocoder::VocoderGraphs;
+use crate::runtime::{Device, Runtime};
+use crate::{Result, limits};
+
+/// The stages of one device.
+pub struct Lane {
+    /// The device.
+    pub device: Device,
+    /// Language model.
+    pub lm: LmWorker,
+    /// Flow.
+    pub flow: FlowWorker,
+    /// Vocoder.
+    pub vocoder: VocoderWorker,
+}
+
+/// What an operator may choose about a lane.
+#[derive(Debug, Clone)]
+pub struct LaneOptions {
+    /// Requests it has at work at most.
+    pub slots: usize,
+    /// Bytes of flow state kept for later chunks and requests; `None`: what suits the device.
+    pub flow_cache: Option<u64>,
+    /// Chunks of left context that the flow sees; `None`: all.
+    pub left_chunks: Option<usize>,
+    /// Where TensorRT keeps the engines it has built.
+    pub tensorrt_cache: PathBuf,
+}
+
+impl Lane {
+    fn load(runtime: &Runtime, bundle: &Bundle, device: Device, options: &LaneOptions) -> Result<Self> {
+        // On a CPU the stages would compete for the cores; a GPU interleaves them itself.
+        let turn = (device == Device::Cpu).then(Turn::new);
+        let flow_cache = options.flow_cache.unwrap_or(match device {
+            Device::Cpu => limits::FLOW_CACHE_BYTES_CPU,
+            Device::Cuda(_) | Device::TensorRt(_) => limits::FLOW_CACHE_BYTES_GPU,
+        });
+        let flow = Flow::load(runtime, bundle, device)?;
+        let vocoder = VocoderGraphs::load(runtime, bundle, device, &options.tensorrt_cache)?;
+        let llm = Llm::load(runtime, bundle, device, options.slots)?;
+        Ok(Self {
+            device,
+            lm: LmWorker::start(llm, turn.clone())?,
+            flow: FlowWorker::start(flow, turn.clone(), flow_cache, options.left_chunks)?,
+            vocoder: VocoderWorker::start(vocoder, turn)?,
+        })
+    }
+}
+
+/// All lanes, and how many requests each has.
+pub struct Lanes {
+    lanes: Vec<Lane>,
+    active: Mutex<Vec<usize>>,
+}
+
+impl Lanes {
+    /// Loads the stages on every device.
+    pub fn load(
+        runtime: &Runtime,
+        bundle: &Bundle,
+        devices: &[Device],
+        options: &LaneOptions,
+    ) -> Result<Self> {
+        let lanes = devices
+            .iter()
+            .map(|&device| Lane::load(runtime, bundle, device, options));
+        Ok(Self {
+            lanes: lanes.collect::<Result<_>>()?,
+            active: Mutex::new(vec![0; devices.len()]),
+        })
+    }
+
+    /// All of them.
+    pub fn iter(&self) -> impl Iterator<Item = &Lane> {
+        self.lanes.iter()
+    }
+
+    /// Requests at work.
+    pub fn active(&self) -> usize {
+        self.active.lock().iter().sum()
+    }
+
+    /// A place on the lane with the fewest requests.
+    pub fn enter(self: &Arc<Self>) -> Place {
+        let mut active = self.active.lock();
+        let index = least(&active);
+        active[index] += 1;
+        Place {
+            lanes: self.clone(),
+            index,
+        }
+    }
+}
+
+/// The first of the smallest.
+fn least(counts: &[usize]) -> usize {
+    (0..counts.len()).min_by_key(|&i| counts[i]).unwrap_or(0)
+}
+
+/// A request's place on a lane, given back when dropped.
+pub struct Place {
+    lanes: Arc<Lanes>,
+    index: usize,
+}
+
+impl Place {
+    /// The lane.
+    pub fn lane(&self) -> &Lane {
+        &self.lanes.lanes[self.index]
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.lanes.active.lock()[self.index] -= 1;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::least;
+
+    #[test]
+    fn the_least_loaded_lane_is_taken_and_the_first_of_equals() {
+        assert_eq!(least(&[0, 0]), 0);
+        assert_eq!(least(&[2, 1, 1]), 1);
+    }
+}
