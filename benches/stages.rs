@@ -87,11 +87,7 @@ fn flow(c: &mut Criterion) {
         write: &[],
     };
     c.bench_function("flow, one chunk of 1 s", |b| {
-        b.iter(|| {
-            runner
-                .run(&[row.clone()], Attention::Chunked { left: None })
-                .unwrap()
-        });
+        b.iter(|| runner.run(&[row], Attention::Chunked { left: None }).unwrap());
     });
 }
 
