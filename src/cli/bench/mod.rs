@@ -167,8 +167,10 @@ fn all_failed(outcome: &Outcome) -> Result<()> {
 async fn engine(args: &BenchArgs) -> Result<(Target, Subject, Option<u32>)> {
     let started = Instant::now();
     let mut options = args.model.clone().options()?;
-    // The engine is to be measured, not its queue.
-    options.concurrency = Some(options.concurrency.map_or(args.streams, |n| n.max(args.streams)));
+    if args.rate.is_none() {
+        // The engine is to be measured, not its queue.
+        options.concurrency = options.concurrency.max(Some(args.streams));
+    }
     let engine = load_engine(options).await?;
     let load_s = started.elapsed().as_secs_f64();
     let first = || {
