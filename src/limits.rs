@@ -49,6 +49,9 @@ pub const SEGMENT_SPEECH_TOKENS: usize = 1_500;
 pub const SEGMENT_TEXT_TOKENS: usize = 1_024;
 /// Audio chunks made but not yet sent, per request: a slow reader stops its own synthesis here.
 pub const CHUNKS_IN_FLIGHT: usize = 4;
+/// A stream that has not begun waits so long for one that is about to run dry: a pause in what is heard is worse than a
+/// later beginning.
+pub const FIRST_AUDIO_PATIENCE: Duration = Duration::from_millis(250);
 /// Head start of streams over a whole answer: nobody listens to it before it is complete, so streams go first until it
 /// is this old (and then whenever it is made slower than it plays).
 pub const WHOLE_ANSWER_PATIENCE: Duration = Duration::from_secs(10);

@@ -1,10 +1,10 @@
 //! When audio of a request is next needed: what the stages order their work by.
 //!
-//! A stream is wanted at once until its first audio is out; from then on its client plays, and the next audio is
-//! wanted when what it has been sent runs out. A whole answer is treated as a stream with a head start.
+//! A stream's first audio is wanted soon; from then on its client plays, and the next audio is wanted when what it has
+//! been sent runs out. A whole answer is treated as a stream that began to play some seconds later.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::limits;
@@ -17,8 +17,9 @@ const ONE_CHUNK: Duration = Duration::from_secs(1);
 pub struct Urgency {
     started: Instant,
     stream: bool,
-    /// Nanoseconds after `started` at which the client has played all it was sent.
+    /// Nanoseconds after `started` at which the client has played all it was sent, or should begin to play.
     dry: AtomicU64,
+    playing: AtomicBool,
     making: AtomicUsize,
     underruns: AtomicU32,
 }
@@ -26,15 +27,16 @@ pub struct Urgency {
 impl Urgency {
     /// Of a request that arrived at `started`; `stream`: its client plays while it comes.
     pub fn new(started: Instant, stream: bool) -> Arc<Self> {
-        let head_start = if stream {
-            Duration::ZERO
+        let patience = if stream {
+            limits::FIRST_AUDIO_PATIENCE
         } else {
             limits::WHOLE_ANSWER_PATIENCE
         };
         Arc::new(Self {
             started,
             stream,
-            dry: AtomicU64::new(nanos(head_start)),
+            dry: AtomicU64::new(nanos(patience)),
+            playing: AtomicBool::new(false),
             making: AtomicUsize::new(0),
             underruns: AtomicU32::new(0),
         })
@@ -62,7 +64,7 @@ impl Urgency {
     /// Samples are about to go out: counts an underrun if the client has run dry before them.
     pub fn ready(&self) {
         let dry = self.dry.load(Ordering::Relaxed);
-        if self.stream && dry > 0 && nanos(self.started.elapsed()) > dry {
+        if self.stream && self.playing.load(Ordering::Relaxed) && nanos(self.started.elapsed()) > dry {
             self.underruns.fetch_add(1, Ordering::Relaxed);
         }
     }
@@ -71,9 +73,11 @@ impl Urgency {
     pub fn sent(&self, audio: Duration) {
         let dry = self.dry.load(Ordering::Relaxed);
         // A client that ran dry, or has not begun, plays from now on.
-        let from = match self.stream {
-            true => dry.max(nanos(self.started.elapsed())),
-            false => dry,
+        let now = nanos(self.started.elapsed());
+        let from = match (self.stream, self.playing.swap(true, Ordering::Relaxed)) {
+            (true, true) => dry.max(now),
+            (true, false) => now,
+            (false, _) => dry,
         };
         self.dry
             .store(from.saturating_add(nanos(audio)), Ordering::Relaxed);
@@ -106,10 +110,10 @@ mod tests {
     const SECOND: Duration = Duration::from_secs(1);
 
     #[test]
-    fn a_stream_is_wanted_at_once_and_then_when_its_audio_runs_out() {
+    fn a_stream_is_wanted_soon_and_then_when_its_audio_runs_out() {
         let started = Instant::now();
         let urgency = Urgency::new(started, true);
-        assert_eq!(urgency.deadline(), started);
+        assert_eq!(urgency.deadline(), started + limits::FIRST_AUDIO_PATIENCE);
         urgency.ready();
         urgency.sent(SECOND);
         let first = urgency.deadline();
