@@ -63,6 +63,13 @@ pub const CONCURRENCY_GPU: usize = 32;
 pub const VOCODER_BATCH: usize = 16;
 /// Mel frames of all of them together: bounds the memory of a batch.
 pub const VOCODER_BATCH_FRAMES: usize = 4_096;
+/// New mel frames of a streamed vocoder run on CUDA, where every other width costs a new plan: a chunk's.
+pub const VOCODER_NEW_FRAMES: usize = 50;
+/// Mel frames of the first one, ascending: the shortest first chunk, one between, a whole chunk (the stretch holds one
+/// frame back).
+pub const VOCODER_FIRST_FRAMES: [usize; 3] = [20, 34, 49];
+/// Rows of batched vocoder runs on CUDA, ascending; the last is `VOCODER_BATCH`.
+pub const VOCODER_ROWS: [usize; 5] = [1, 2, 4, 8, VOCODER_BATCH];
 /// Requests that may wait for a lane when the command line does not say otherwise.
 pub const QUEUE_LENGTH: usize = 64;
 /// Time one request may take, from its arrival to its last sample, unless the command line says otherwise.
@@ -132,7 +139,8 @@ pub const FLOW_SHORT_RUN_TOKENS: usize = 100;
 /// Shapes of flow runs kept bound, beside the captured ones.
 pub const FLOW_SHAPES: usize = 8;
 /// Shapes captured before a GPU serves, for each power of two of rows: (new chunks, pages of history). One new chunk
-/// after 3, 7 or 15 s, and two, as in a first chunk that takes the end of the prompt along.
-pub const FLOW_CAPTURED_PAGES: [(usize, usize); 5] = [(1, 3), (1, 7), (1, 15), (2, 2), (2, 6)];
+/// after up to 23 s, and two, as in a first chunk that takes the end of the prompt along.
+pub const FLOW_CAPTURED_PAGES: [(usize, usize); 7] =
+    [(1, 3), (1, 7), (1, 11), (1, 15), (1, 23), (2, 2), (2, 6)];
 /// How often a request that waits for a stage looks whether anybody still wants its answer.
 pub const CANCEL_POLL: Duration = Duration::from_millis(50);

@@ -192,6 +192,7 @@ impl<'a> Pipeline<'a> {
     /// Speaks what the first `upto` tokens add to what has been spoken.
     fn speak(&mut self, speech: &mut Speech, upto: usize, finalize: bool) -> Result<()> {
         let making = self.urgency.making();
+        let started = Instant::now();
         let keep_going = || self.keep_going();
         let tokens = &speech.tokens[..upto];
         let mel = if self.stream {
@@ -200,12 +201,21 @@ impl<'a> Pipeline<'a> {
         } else {
             stretch(&speech.flow.whole(tokens, &keep_going)?, self.speed)
         };
+        let flow = started.elapsed();
         let runs = self.lane.vocoder.client(&self.urgency, &keep_going);
         let Speech { state, noise, .. } = speech;
         let vocoder = &self.stages.vocoder;
         let audio = vocoder.push(&runs, state, &mel, finalize, || noise.next())?;
         drop(runs);
         drop(making);
+        tracing::debug!(
+            upto,
+            frames = mel.cols,
+            begun_ms = started.duration_since(self.started).as_secs_f64() * 1e3,
+            flow_ms = flow.as_secs_f64() * 1e3,
+            vocoder_ms = (started.elapsed() - flow).as_secs_f64() * 1e3,
+            "chunk made"
+        );
         self.send(audio)
     }
 

@@ -64,16 +64,6 @@ impl ChunkPlan {
         Some(self.offset + self.lookahead)
     }
 
-    /// Widths of the mels that a stream's hops give the vocoder, all but its first and last: `ratio` frames a token, and
-    /// `overlap` frames of the hop before.
-    pub fn widths(mut self, ratio: usize, overlap: usize) -> Vec<usize> {
-        let mut widths = Vec::new();
-        while self.next(usize::MAX).is_some() && !widths.contains(&(self.next * ratio + overlap)) {
-            widths.push(self.next * ratio + overlap);
-        }
-        widths
-    }
-
     /// Whether `available` tokens are enough for the next hop.
     pub fn is_due(&self, available: usize) -> bool {
         available >= self.offset + self.next + self.lookahead
@@ -105,13 +95,6 @@ mod tests {
             "too short for a hop"
         );
         assert_eq!(uptos(100, MaxHop::on(Device::Cpu))[0], 25 + 3);
-    }
-
-    #[test]
-    fn each_width_of_the_vocoder_is_named_once() {
-        let widths = |device| ChunkPlan::new(25, 3, 7, MaxHop::on(device)).widths(2, 8);
-        assert_eq!(widths(Device::Cpu), [58, 108, 208]);
-        assert_eq!(widths(Device::Cuda(0)), [58]);
     }
 
     #[test]

@@ -31,28 +31,12 @@ impl VocoderWorker {
         }))
     }
 
-    /// On a GPU, runs mels of `bins` rows and of each of `widths` frames in batches of every size that is a power of
-    /// two; nothing else may use the device meanwhile.
-    pub fn warm_up(&self, bins: usize, widths: &[usize], hop: usize) -> Result<()> {
-        let Way::Batched(worker) = &self.0 else {
-            return Ok(());
-        };
-        for &frames in widths {
-            let mel = Mel {
-                rows: bins,
-                cols: frames,
-                data: vec![0.0; bins * frames],
-            };
-            let source = vec![0.0; frames * hop];
-            let sizes = std::iter::successors(Some(1), |n| Some(n * 2));
-            for rows in sizes.take_while(|&n| n <= most_rows(frames)) {
-                worker.graphs.f0(&vec![&mel; rows])?;
-                worker
-                    .graphs
-                    .decode(&vec![&mel; rows], &vec![source.as_slice(); rows])?;
-            }
+    /// Runs the sessions that have a shape of their own; nothing else may use the device meanwhile.
+    pub fn warm_up(&self) -> Result<()> {
+        match &self.0 {
+            Way::InTurn(graphs, _) => graphs.warm_up(),
+            Way::Batched(worker) => worker.graphs.warm_up(),
         }
-        Ok(())
     }
 
     /// Runs for the request of this urgency; `keep_going` ends its waiting with an error.
@@ -76,6 +60,13 @@ struct Client<'a> {
 }
 
 impl VocoderRuns for Client<'_> {
+    fn has_fixed_widths(&self) -> bool {
+        match self.way {
+            Way::InTurn(graphs, _) => graphs.has_fixed_widths(),
+            Way::Batched(worker) => worker.graphs.has_fixed_widths(),
+        }
+    }
+
     fn f0(&self, mel: &Mel) -> Result<Vec<f32>> {
         match self.way {
             Way::InTurn(graphs, turn) => {
@@ -218,7 +209,8 @@ fn next_batch(waiting: &mut Vec<Job>) -> Vec<Job> {
     let Some(shape) = waiting.first().map(|job| job.work.shape()) else {
         return Vec::new();
     };
-    let mut room = most_rows(shape.1);
+    let alike = waiting.iter().filter(|job| job.work.shape() == shape).count();
+    let mut room = rows_for(alike.min(most_rows(shape.1)));
     waiting
         .extract_if(.., |job| {
             let fits = room > 0 && job.work.shape() == shape;
@@ -231,6 +223,12 @@ fn next_batch(waiting: &mut Vec<Job>) -> Vec<Job> {
 /// Mels of so many frames that run at once.
 fn most_rows(frames: usize) -> usize {
     (limits::VOCODER_BATCH_FRAMES / frames.max(1)).clamp(1, limits::VOCODER_BATCH)
+}
+
+/// Of `count` mels, how many run at once: few sizes exist, so that few shapes are planned.
+fn rows_for(count: usize) -> usize {
+    let sizes = limits::VOCODER_ROWS;
+    sizes.into_iter().rev().find(|&rows| rows <= count).unwrap_or(1)
 }
 
 fn run(graphs: &VocoderGraphs, batch: &[Job]) -> Result<Vec<Vec<f32>>> {

@@ -7,7 +7,6 @@ use tokio::sync::mpsc;
 
 use super::lane::{Lane, Lanes};
 use super::pipeline::{Pipeline, Tally};
-use super::plan::{ChunkPlan, MaxHop};
 use super::stages::{Conditioning, Script, Stages, of_embedding};
 use super::urgency::Urgency;
 use crate::{Error, Result};
@@ -20,21 +19,9 @@ const LIMIT: Duration = Duration::from_secs(60);
 /// Warms up one lane after the other, and in each one stage after the other: a GPU must do nothing else while kernels
 /// are captured.
 pub fn run(stages: &Stages, lanes: &Lanes) -> Result<()> {
-    let manifest = &stages.manifest;
-    let flow = &manifest.flow;
     for lane in lanes.iter() {
-        let plan = ChunkPlan::new(
-            flow.chunk_tokens,
-            flow.lookahead_tokens,
-            0,
-            MaxHop::on(lane.device),
-        );
-        let widths = plan.widths(manifest.token_mel_ratio, manifest.vocoder.cache_mel_frames);
         timed(lane, "flow", || lane.flow.warm_up())?;
-        timed(lane, "vocoder", || {
-            lane.vocoder
-                .warm_up(manifest.mel.bins, &widths, manifest.vocoder.hop)
-        })?;
+        timed(lane, "vocoder", || lane.vocoder.warm_up())?;
         timed(lane, "speech", || speak(stages, lane))?;
     }
     Ok(())

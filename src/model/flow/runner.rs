@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::num::NonZeroUsize;
+use std::time::{Duration, Instant};
 
 use lru::LruCache;
 
@@ -103,6 +104,7 @@ impl FlowRunner {
             is_captured,
             valid: rows.iter().map(|r| r.to - r.from).collect(),
             runs: 0,
+            computing: Duration::ZERO,
         };
         match running.prepared.begin(&self.flow, rows, attention) {
             Ok(()) => Ok(running),
@@ -177,20 +179,41 @@ pub struct Running {
     valid: Vec<usize>,
     /// Runs of a graph made: the encoder's, then one for each Euler step.
     runs: usize,
+    /// Time they took.
+    computing: Duration,
 }
 
 impl Running {
     /// The next run of a graph. After the last one, the mel `[bins, frames]` of each row's new positions.
     pub fn advance(&mut self, flow: &Flow) -> Result<Option<Vec<Mel>>> {
+        let started = Instant::now();
         match self.runs.checked_sub(1) {
             None => self.prepared.encode()?,
             Some(step) => self.prepared.step(step)?,
         }
-        self.runs += 1;
-        match self.runs > flow.config.steps {
-            true => self.prepared.mels(flow, &self.valid).map(Some),
-            false => Ok(None),
+        self.computing += started.elapsed();
+        if self.runs == 0 {
+            tracing::trace!(us = self.computing.as_micros() as u64, "flow encoder ran");
         }
+        self.runs += 1;
+        if self.runs <= flow.config.steps {
+            return Ok(None);
+        }
+        let Shape {
+            rows,
+            tokens,
+            history,
+        } = self.shape;
+        tracing::debug!(
+            utterances = self.valid.len(),
+            rows,
+            tokens,
+            history,
+            captured = self.is_captured,
+            ms = self.computing.as_secs_f64() * 1e3,
+            "flow ran"
+        );
+        self.prepared.mels(flow, &self.valid).map(Some)
     }
 
     /// New tokens and pages of history of its rows, and how many rows.
