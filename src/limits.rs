@@ -138,9 +138,21 @@ pub const FLOW_RUNS: usize = 4;
 pub const FLOW_SHORT_RUN_TOKENS: usize = 100;
 /// Shapes of flow runs kept bound, beside the captured ones.
 pub const FLOW_SHAPES: usize = 8;
-/// Shapes captured before a GPU serves, for each power of two of rows: (new chunks, pages of history). One new chunk
-/// after up to 23 s, and two, as in a first chunk that takes the end of the prompt along.
-pub const FLOW_CAPTURED_PAGES: [(usize, usize); 7] =
-    [(1, 3), (1, 7), (1, 11), (1, 15), (1, 23), (2, 2), (2, 6)];
+/// Shapes captured before a GPU serves, for each power of two of rows: (new chunks, pages of history), up to 24 s. One
+/// new chunk at a stream's beginning and end, two between.
+pub const FLOW_CAPTURED_PAGES: [(usize, usize); 10] = [
+    (1, 3),
+    (1, 7),
+    (1, 11),
+    (1, 15),
+    (1, 23),
+    (2, 2),
+    (2, 6),
+    (2, 10),
+    (2, 14),
+    (2, 22),
+];
+/// Requests on a GPU beyond which a new stream begins with a longer chunk: its next one will take longer too.
+pub const CROWDED_LANE: usize = 4;
 /// How often a request that waits for a stage looks whether anybody still wants its answer.
 pub const CANCEL_POLL: Duration = Duration::from_millis(50);

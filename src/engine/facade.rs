@@ -166,6 +166,7 @@ impl Engine {
             let mut pipeline = Pipeline {
                 stages: &stages,
                 lane: place.lane(),
+                crowded: place.is_crowded(),
                 voice: &voice,
                 speed: request.speed,
                 seed: request.seed,

@@ -42,6 +42,11 @@ pub struct LaneOptions {
 }
 
 impl Lane {
+    /// Whether stages of one request may work at the same time: a GPU's do, a CPU's would compete for its cores.
+    pub fn overlaps(&self) -> bool {
+        self.device != Device::Cpu
+    }
+
     fn load(runtime: &Runtime, bundle: &Bundle, device: Device, options: &LaneOptions) -> Result<Self> {
         // On a CPU the stages would compete for the cores; a GPU interleaves them itself.
         let turn = (device == Device::Cpu).then(Turn::new);
@@ -121,6 +126,12 @@ impl Place {
     /// The lane.
     pub fn lane(&self) -> &Lane {
         &self.lanes.lanes[self.index]
+    }
+
+    /// Whether so many share the lane that a stream's second chunk will take long. Never on a CPU, where a request's
+    /// bytes must not depend on the load.
+    pub fn is_crowded(&self) -> bool {
+        self.lane().overlaps() && self.lanes.active.lock()[self.index] > limits::CROWDED_LANE
     }
 }
 

@@ -5,6 +5,7 @@
 //! as its most urgent sequence; sequences that are due much later then sit out, so that a new request's first audio
 //! does not wait for tokens nobody needs yet.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
@@ -66,11 +67,19 @@ impl LmWorker {
     pub fn start(llm: Llm, turn: Option<Arc<Turn>>) -> Result<Self> {
         let shared = Arc::new(Shared::default());
         let capacity = llm.capacity();
-        let work = Work::new(llm, turn.clone(), shared.clone())?;
+        let mut work = Work::new(llm, turn.clone(), shared.clone())?;
+        let (warm, ready) = std::sync::mpsc::sync_channel(1);
         let thread = std::thread::Builder::new()
             .name("language model".into())
-            .spawn(move || work.run())
+            .spawn(move || {
+                // What CUDA captures belongs to the thread it was captured on.
+                let _ = warm.send(work.warm_up());
+                work.run()
+            })
             .map_err(|e| Error::internal("starting the language model's thread", e))?;
+        ready
+            .recv()
+            .map_err(|e| Error::internal("starting the language model's thread", e))??;
         Ok(Self {
             shared,
             turn,
@@ -212,6 +221,8 @@ struct Work {
     waiting: Vec<Waiting>,
     active: Vec<Active>,
     samplers: Option<ThreadPool>,
+    /// Steps made since the worker was last idle, and the time they took, by rows.
+    steps: BTreeMap<usize, (usize, Duration)>,
 }
 
 impl Drop for Work {
@@ -244,7 +255,16 @@ impl Work {
             waiting: Vec::new(),
             active: Vec::new(),
             samplers,
+            steps: BTreeMap::new(),
         })
+    }
+
+    /// Nothing else may use a GPU meanwhile.
+    fn warm_up(&mut self) -> Result<()> {
+        match self.turn {
+            Some(_) => Ok(()),
+            None => self.llm.run_every_window(),
+        }
     }
 
     fn run(mut self) {
@@ -257,8 +277,20 @@ impl Work {
             let stepped = self.step();
             self.dismiss();
             if !began && !stepped {
+                self.report();
                 self.shared.signal.wait();
             }
+        }
+    }
+
+    /// Tells what the steps have cost, when there is nothing left to do.
+    fn report(&mut self) {
+        if !self.active.is_empty() {
+            return;
+        }
+        for (rows, (steps, time)) in std::mem::take(&mut self.steps) {
+            let ms = time.as_secs_f64() * 1e3 / steps as f64;
+            tracing::debug!(rows, steps, ms, "language model stepped");
         }
     }
 
@@ -331,6 +363,7 @@ impl Work {
             in_time && !active.over && active.sink.has_room()
         };
         let mut rows: Vec<&mut Active> = self.active.iter_mut().filter(takes_part).collect();
+        let started = Instant::now();
         let inputs: Vec<_> = rows.iter().map(|active| (&active.slot, active.last())).collect();
         let mut step = match self.llm.step(&inputs) {
             Ok(step) => step,
@@ -347,6 +380,9 @@ impl Work {
             }
             _ => work.into_iter().for_each(advance),
         }
+        let (steps, time) = self.steps.entry(rows.len()).or_default();
+        *steps += 1;
+        *time += started.elapsed();
         true
     }
 

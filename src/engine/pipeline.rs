@@ -24,6 +24,7 @@ use super::stages::{Conditioning, Script, Stages};
 use super::token_stream::TokenStream;
 use super::urgency::Urgency;
 use crate::dsp::stretch::{StreamStretch, stretch};
+use crate::model::Mel;
 use crate::model::vocoder::VocoderState;
 use crate::text::lay_out;
 use crate::{Error, Result, limits};
@@ -57,6 +58,8 @@ pub struct Pipeline<'a> {
     pub deadline: Instant,
     /// When it arrived.
     pub started: Instant,
+    /// Whether a longer first chunk is wanted ([`Place::is_crowded`](super::lane::Place::is_crowded)).
+    pub crowded: bool,
     /// When its audio is needed.
     pub urgency: Arc<Urgency>,
     /// Where audio goes; its receiver's end means nobody listens any more.
@@ -86,12 +89,14 @@ impl<'a> Pipeline<'a> {
         while let Some(mut tokens) = current.take() {
             let mut speech = Speech::new(self, tokens.index);
             loop {
-                self.listen(&mut tokens, &mut speech)?;
+                if speech.begun.is_none() {
+                    self.listen(&mut tokens, &mut speech, true)?;
+                }
                 // The next segment's tokens are made while this one's audio is, so that long texts do not stall.
                 if tokens.ended && current.is_none() {
                     current = self.join_next(&mut texts)?;
                 }
-                if !self.speak_next(&mut speech)? {
+                if !self.speak_next(&mut speech, Some(&mut tokens))? {
                     break;
                 }
             }
@@ -104,7 +109,7 @@ impl<'a> Pipeline<'a> {
         let mut speech = Speech::new(self, 0);
         speech.tokens = tokens.to_vec();
         self.tally.tokens += tokens.len();
-        while self.speak_next(&mut speech)? {}
+        while self.speak_next(&mut speech, None)? {}
         self.speak_rest(&mut speech)
     }
 
@@ -146,11 +151,11 @@ impl<'a> Pipeline<'a> {
         })
     }
 
-    /// Takes tokens until a chunk is due or they end, and then those that are there already.
-    fn listen(&mut self, tokens: &mut Tokens<'_>, speech: &mut Speech) -> Result<()> {
+    /// Takes the tokens that are there; a `patient` one waits until a chunk is due or they end.
+    fn listen(&mut self, tokens: &mut Tokens<'_>, speech: &mut Speech, patient: bool) -> Result<()> {
         while !tokens.ended {
             self.keep_going()?;
-            let due = self.stream && speech.plan.is_due(speech.tokens.len());
+            let due = !patient || self.stream && speech.plan.is_due(speech.tokens.len());
             let wait = if due { Duration::ZERO } else { limits::CANCEL_POLL };
             match tokens.stream.next(Instant::now() + wait) {
                 Ok(Some(token)) => {
@@ -170,53 +175,73 @@ impl<'a> Pipeline<'a> {
     }
 
     /// Speaks the next chunk if it is due; says whether it was.
-    fn speak_next(&mut self, speech: &mut Speech) -> Result<bool> {
-        if !self.stream {
-            return Ok(false);
-        }
-        let Some(chunk) = speech.plan.next(speech.tokens.len()) else {
-            return Ok(false);
-        };
-        self.speak(speech, chunk, false)?;
-        Ok(true)
-    }
-
-    /// Speaks what is left at the end of a segment: its last chunk, or all of it when not streaming.
-    fn speak_rest(&mut self, speech: &mut Speech) -> Result<()> {
-        match speech.tokens.len() {
-            0 => Ok(()),
-            all => self.speak(speech, all, true),
-        }
-    }
-
-    /// Speaks what the first `upto` tokens add to what has been spoken.
-    fn speak(&mut self, speech: &mut Speech, upto: usize, finalize: bool) -> Result<()> {
+    fn speak_next(&mut self, speech: &mut Speech, tokens: Option<&mut Tokens<'_>>) -> Result<bool> {
         let making = self.urgency.making();
+        if !self.begin_next(speech)? {
+            return Ok(false);
+        }
         let started = Instant::now();
-        let keep_going = || self.keep_going();
-        let tokens = &speech.tokens[..upto];
-        let mel = if self.stream {
-            let mel = speech.flow.chunk(tokens, finalize, &keep_going)?;
-            speech.stretch.push(&mel, finalize)
-        } else {
-            stretch(&speech.flow.whole(tokens, &keep_going)?, self.speed)
-        };
+        let mel = speech.flow.finish(&|| self.keep_going())?;
         let flow = started.elapsed();
-        let runs = self.lane.vocoder.client(&self.urgency, &keep_going);
-        let Speech { state, noise, .. } = speech;
-        let vocoder = &self.stages.vocoder;
-        let audio = vocoder.push(&runs, state, &mel, finalize, || noise.next())?;
-        drop(runs);
-        drop(making);
+        speech.begun = None;
+        if self.lane.overlaps() {
+            // The flow makes the next chunk while the vocoder makes this one.
+            if let Some(tokens) = tokens {
+                self.listen(tokens, speech, false)?;
+            }
+            self.begin_next(speech)?;
+        }
+        let mel = speech.stretch.push(&mel, false);
+        let audio = self.vocode(speech, &mel, false)?;
         tracing::debug!(
-            upto,
             frames = mel.cols,
             begun_ms = started.duration_since(self.started).as_secs_f64() * 1e3,
             flow_ms = flow.as_secs_f64() * 1e3,
             vocoder_ms = (started.elapsed() - flow).as_secs_f64() * 1e3,
             "chunk made"
         );
+        drop(making);
+        self.send(audio)?;
+        Ok(true)
+    }
+
+    /// Asks the flow for the next chunk if it is due; says whether one is being made.
+    fn begin_next(&mut self, speech: &mut Speech) -> Result<bool> {
+        if speech.begun.is_none()
+            && self.stream
+            && let Some(upto) = speech.plan.next(speech.tokens.len())
+        {
+            self.keep_going()?;
+            speech.flow.begin(&speech.tokens[..upto], false)?;
+            speech.begun = Some(upto);
+        }
+        Ok(speech.begun.is_some())
+    }
+
+    /// Speaks what is left at the end of a segment: its last chunk, or all of it when not streaming.
+    fn speak_rest(&mut self, speech: &mut Speech) -> Result<()> {
+        if speech.tokens.is_empty() {
+            return Ok(());
+        }
+        let making = self.urgency.making();
+        let keep_going = || self.keep_going();
+        let mel = if self.stream {
+            let mel = speech.flow.chunk(&speech.tokens, true, &keep_going)?;
+            speech.stretch.push(&mel, true)
+        } else {
+            stretch(&speech.flow.whole(&speech.tokens, &keep_going)?, self.speed)
+        };
+        let audio = self.vocode(speech, &mel, true)?;
+        drop(making);
         self.send(audio)
+    }
+
+    fn vocode(&self, speech: &mut Speech, mel: &Mel, finalize: bool) -> Result<Vec<f32>> {
+        let keep_going = || self.keep_going();
+        let runs = self.lane.vocoder.client(&self.urgency, &keep_going);
+        let Speech { state, noise, .. } = speech;
+        let vocoder = &self.stages.vocoder;
+        vocoder.push(&runs, state, mel, finalize, || noise.next())
     }
 
     fn send(&mut self, audio: Vec<f32>) -> Result<()> {
@@ -287,6 +312,8 @@ struct Speech {
     tokens: Vec<i64>,
     plan: ChunkPlan,
     flow: FlowStream,
+    /// Tokens of the chunk that the flow has been asked for.
+    begun: Option<usize>,
     stretch: StreamStretch,
     state: VocoderState,
     noise: Noise,
@@ -303,8 +330,10 @@ impl Speech {
                 flow.lookahead_tokens,
                 voice.tokens.len(),
                 MaxHop::on(pipeline.lane.device),
+                pipeline.crowded,
             ),
             flow: pipeline.lane.flow.open(voice.clone(), pipeline.urgency.clone()),
+            begun: None,
             stretch: StreamStretch::new(pipeline.speed),
             state: VocoderState::default(),
             noise: Noise(pipeline.generator(2 * index + 1)),

@@ -17,11 +17,12 @@ const MIN_FIRST_HOP: usize = 10;
 pub struct MaxHop(usize);
 
 impl MaxHop {
-    /// A CPU gains by longer runs; a GPU batches the single chunks of many streams.
+    /// Longer runs cost less for each chunk. On a GPU, where streams run in batches, one over two chunks takes hardly
+    /// longer than one over one; longer ones would hold up streams that begin.
     pub fn on(device: Device) -> Self {
         match device {
             Device::Cpu => Self(4),
-            Device::Cuda(_) | Device::TensorRt(_) => Self(1),
+            Device::Cuda(_) | Device::TensorRt(_) => Self(2),
         }
     }
 }
@@ -40,12 +41,14 @@ pub struct ChunkPlan {
 }
 
 impl ChunkPlan {
-    /// `chunk` and `lookahead` in tokens; `prompt` is the length of the flow's prompt.
-    pub fn new(chunk: usize, lookahead: usize, prompt: usize, max_hop: MaxHop) -> Self {
+    /// `chunk` and `lookahead` in tokens; `prompt` is the length of the flow's prompt. Where the stages are `crowded`
+    /// the first hop is a chunk at least.
+    pub fn new(chunk: usize, lookahead: usize, prompt: usize, max_hop: MaxHop, crowded: bool) -> Self {
         let chunk = chunk.max(1);
         let pad = prompt.next_multiple_of(chunk) - prompt;
+        let least = if crowded { chunk } else { MIN_FIRST_HOP };
         Self {
-            next: if pad < MIN_FIRST_HOP { pad + chunk } else { pad },
+            next: if pad < least { pad + chunk } else { pad },
             hop: chunk,
             max_hop: chunk * max_hop.0,
             lookahead,
@@ -75,14 +78,14 @@ mod tests {
     use super::*;
 
     fn uptos(prompt: usize, max_hop: MaxHop) -> Vec<usize> {
-        let mut plan = ChunkPlan::new(25, 3, prompt, max_hop);
+        let mut plan = ChunkPlan::new(25, 3, prompt, max_hop, false);
         std::iter::from_fn(|| plan.next(300)).collect()
     }
 
     #[test]
-    fn hops_grow_to_four_chunks_on_a_cpu_and_not_on_a_gpu() {
+    fn hops_grow_to_four_chunks_on_a_cpu_and_two_on_a_gpu() {
         assert_eq!(uptos(0, MaxHop::on(Device::Cpu)), [28, 53, 103, 203]);
-        assert_eq!(uptos(0, MaxHop::on(Device::Cuda(0)))[..4], [28, 53, 78, 103]);
+        assert_eq!(uptos(0, MaxHop::on(Device::Cuda(0)))[..4], [28, 53, 103, 153]);
     }
 
     #[test]
@@ -98,8 +101,15 @@ mod tests {
     }
 
     #[test]
+    fn crowded_stages_begin_with_a_chunk_at_least() {
+        let first = |prompt| ChunkPlan::new(25, 3, prompt, MaxHop::on(Device::Cuda(0)), true).next(100);
+        assert_eq!(first(87), Some(13 + 25 + 3));
+        assert_eq!(first(75), Some(25 + 3));
+    }
+
+    #[test]
     fn a_hop_waits_for_its_look_ahead() {
-        let mut plan = ChunkPlan::new(25, 3, 23, MaxHop::on(Device::Cpu));
+        let mut plan = ChunkPlan::new(25, 3, 23, MaxHop::on(Device::Cpu), false);
         assert_eq!(plan.next(29), None);
         assert_eq!(plan.next(30), Some(30));
         assert_eq!(plan.next(54), None);

@@ -44,6 +44,7 @@ fn speak(stages: &Stages, lane: &Lane) -> Result<()> {
     let mut pipeline = Pipeline {
         stages,
         lane,
+        crowded: false,
         voice: &voice,
         speed: 1.0,
         seed: 1,

@@ -285,8 +285,9 @@ impl Llm {
         Ok(())
     }
 
-    /// Runs the windows of every size once, so that no client waits for what the first run of each costs.
-    fn run_every_window(&mut self) -> Result<()> {
+    /// Runs the windows of every size once on the calling thread, which captures belong to, so that no client waits for
+    /// what the first run of each costs.
+    pub fn run_every_window(&mut self) -> Result<()> {
         let mut rows = 1;
         loop {
             let count = rows.min(self.slots.len());

@@ -45,6 +45,21 @@ pub struct FlowStream {
     urgency: Arc<Urgency>,
     /// `None` while a job has it, and after the end or an error.
     progress: Option<Progress>,
+    begun: Option<Begun>,
+}
+
+/// A job that has been asked for.
+struct Begun {
+    answer: mpsc::Receiver<Result<(Progress, Mel)>>,
+    cancelled: Arc<AtomicBool>,
+    goal: Goal,
+}
+
+impl Drop for Begun {
+    /// Nobody waits for it any more.
+    fn drop(&mut self) {
+        self.cancelled.store(true, Ordering::Relaxed);
+    }
 }
 
 impl FlowStream {
@@ -58,6 +73,7 @@ impl FlowStream {
             queue,
             geometry,
             progress: Some(Progress::new(voice.clone())),
+            begun: None,
             voice,
             urgency,
         }
@@ -72,6 +88,13 @@ impl FlowStream {
         finalize: bool,
         keep_going: &dyn Fn() -> Result<()>,
     ) -> Result<Mel> {
+        keep_going()?;
+        self.begin(tokens, finalize)?;
+        self.finish(keep_going)
+    }
+
+    /// Asks for what [`Self::chunk`] returns, without waiting; [`Self::finish`] waits for it.
+    pub fn begin(&mut self, tokens: &[i64], finalize: bool) -> Result<()> {
         let all = self.voice.tokens.len() + tokens.len();
         let (to, goal) = match finalize {
             true => (all, Goal::Last),
@@ -80,32 +103,24 @@ impl FlowStream {
                 Goal::Chunk,
             ),
         };
-        self.compute(tokens, to, goal, keep_going)
+        self.ask(tokens, to, goal)
     }
 
     /// The mel of an utterance that is not streamed, with full attention.
     pub fn whole(&mut self, tokens: &[i64], keep_going: &dyn Fn() -> Result<()>) -> Result<Mel> {
         let all = self.voice.tokens.len() + tokens.len();
-        self.compute(tokens, all, Goal::Whole, keep_going)
+        keep_going()?;
+        self.ask(tokens, all, Goal::Whole)?;
+        self.finish(keep_going)
     }
 
-    fn compute(
-        &mut self,
-        tokens: &[i64],
-        to: usize,
-        goal: Goal,
-        keep_going: &dyn Fn() -> Result<()>,
-    ) -> Result<Mel> {
-        keep_going()?;
+    fn ask(&mut self, tokens: &[i64], to: usize, goal: Goal) -> Result<()> {
         self.check(to)?;
         let over = || Error::Internal("this utterance has come to its end".into());
         let progress = self.progress.take().ok_or_else(over)?;
         if to <= progress.handed_out() {
             self.progress = (goal == Goal::Chunk).then_some(progress);
-            return Ok(Mel {
-                rows: self.geometry.bins,
-                ..Mel::default()
-            });
+            return Ok(());
         }
         let (reply, answer) = mpsc::channel();
         let cancelled = Arc::new(AtomicBool::new(false));
@@ -118,17 +133,30 @@ impl FlowStream {
             cancelled: cancelled.clone(),
             reply,
         };
-        self.queue.put(|inbox| inbox.jobs.push(job))?;
+        self.begun = Some(Begun {
+            answer,
+            cancelled,
+            goal,
+        });
+        self.queue.put(|inbox| inbox.jobs.push(job))
+    }
+
+    /// Waits for what was begun.
+    pub fn finish(&mut self, keep_going: &dyn Fn() -> Result<()>) -> Result<Mel> {
+        let Some(begun) = self.begun.take() else {
+            return Ok(Mel {
+                rows: self.geometry.bins,
+                ..Mel::default()
+            });
+        };
         let (progress, mel) = loop {
-            match answer.recv_timeout(limits::CANCEL_POLL) {
+            match begun.answer.recv_timeout(limits::CANCEL_POLL) {
                 Ok(answer) => break answer?,
                 Err(RecvTimeoutError::Disconnected) => return Err(ended()),
-                Err(RecvTimeoutError::Timeout) => {
-                    keep_going().inspect_err(|_| cancelled.store(true, Ordering::Relaxed))?;
-                }
+                Err(RecvTimeoutError::Timeout) => keep_going()?,
             }
         };
-        self.progress = (goal == Goal::Chunk).then_some(progress);
+        self.progress = (begun.goal == Goal::Chunk).then_some(progress);
         Ok(mel)
     }
 
