@@ -60,7 +60,13 @@ pub struct BenchArgs {
     )]
     url: Option<String>,
     /// The server's process, whose memory is reported [default: the one that listens on the port]
-    #[arg(long, value_name = "PID", requires = "url", help_heading = "Server")]
+    #[arg(
+        long,
+        env = "COSYSERVE_BENCH_PID",
+        value_name = "PID",
+        requires = "url",
+        help_heading = "Server"
+    )]
     pid: Option<u32>,
     /// The server's key
     #[arg(
