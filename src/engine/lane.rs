@@ -20,6 +20,8 @@ use crate::{Result, limits};
 pub struct Lane {
     /// The device.
     pub device: Device,
+    /// Requests it has at work at most.
+    pub slots: usize,
     /// Language model.
     pub lm: LmWorker,
     /// Flow.
@@ -55,10 +57,11 @@ impl Lane {
             Device::Cuda(_) | Device::TensorRt(_) => limits::FLOW_CACHE_BYTES_GPU,
         });
         let flow = Flow::load(runtime, bundle, device)?;
-        let vocoder = VocoderGraphs::load(runtime, bundle, device, &options.tensorrt_cache)?;
+        let vocoder = VocoderGraphs::load(runtime, bundle, device, options.slots, &options.tensorrt_cache)?;
         let llm = Llm::load(runtime, bundle, device, options.slots)?;
         Ok(Self {
             device,
+            slots: options.slots,
             lm: LmWorker::start(llm, turn.clone())?,
             flow: FlowWorker::start(flow, turn.clone(), flow_cache, options.left_chunks)?,
             vocoder: VocoderWorker::start(vocoder, turn)?,

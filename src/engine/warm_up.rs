@@ -20,7 +20,7 @@ const LIMIT: Duration = Duration::from_secs(60);
 /// are captured.
 pub fn run(stages: &Stages, lanes: &Lanes) -> Result<()> {
     for lane in lanes.iter() {
-        timed(lane, "flow", || lane.flow.warm_up())?;
+        timed(lane, "flow", || lane.flow.warm_up(lane.slots))?;
         timed(lane, "vocoder", || lane.vocoder.warm_up())?;
         timed(lane, "speech", || speak(stages, lane))?;
     }

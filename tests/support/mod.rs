@@ -87,7 +87,7 @@ impl FlowCase {
 
 /// The vocoder's graphs of [`bundle`] on the CPU.
 pub fn vocoder_graphs() -> VocoderGraphs {
-    VocoderGraphs::load(runtime(), &bundle(), Device::Cpu, Path::new("")).unwrap()
+    VocoderGraphs::load(runtime(), &bundle(), Device::Cpu, 1, Path::new("")).unwrap()
 }
 
 /// The goldens' prompt recording: samples and rate.

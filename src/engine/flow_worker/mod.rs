@@ -41,7 +41,8 @@ struct Queue {
 }
 
 /// Where the end of a warm-up is told.
-type WarmUp = mpsc::Sender<Result<()>>;
+/// Rows of the largest batch, and who waits for the end.
+type WarmUp = (usize, mpsc::Sender<Result<()>>);
 
 #[derive(Default)]
 struct Inbox {
@@ -89,10 +90,10 @@ impl FlowWorker {
         FlowStream::new(self.queue.clone(), self.geometry, voice, urgency)
     }
 
-    /// Captures the usual shapes on a GPU. Nothing else may use the device meanwhile.
-    pub fn warm_up(&self) -> Result<()> {
+    /// Captures the usual shapes of up to so many rows on a GPU. Nothing else may use the device meanwhile.
+    pub fn warm_up(&self, rows: usize) -> Result<()> {
         let (done, wait) = mpsc::channel();
-        self.queue.put(|inbox| inbox.warm_up = Some(done))?;
+        self.queue.put(|inbox| inbox.warm_up = Some((rows, done)))?;
         wait.recv().map_err(|_| ended())?
     }
 

@@ -57,11 +57,11 @@ impl Worker {
     /// Works until the queue is closed. Every round makes one run of a graph, of the batch that is due first.
     pub fn run(mut self) {
         while let Some(news) = self.queue.take(self.waiting.is_empty() && self.active.is_empty()) {
-            if let Some(done) = news.warm_up {
+            if let Some((rows, done)) = news.warm_up {
                 let attention = Attention::Chunked {
                     left: self.planner.left,
                 };
-                let _ = done.send(self.runner.capture(attention));
+                let _ = done.send(self.runner.capture(attention, rows));
             }
             self.waiting.extend(news.jobs);
             self.forget_cancelled();

@@ -143,15 +143,15 @@ impl FlowRunner {
         mels
     }
 
-    /// Captures the shapes that streams mostly have, where the device captures graphs. Nothing else may use the
-    /// device meanwhile.
-    pub fn capture(&mut self, attention: Attention) -> Result<()> {
+    /// Captures the shapes that streams mostly have, of up to `most` rows, where the device captures graphs. Nothing
+    /// else may use the device meanwhile.
+    pub fn capture(&mut self, attention: Attention, most: usize) -> Result<()> {
         if !self.flow.batches() {
             return Ok(());
         }
         for (chunks, history) in limits::FLOW_CAPTURED_PAGES {
             let mut rows = 1;
-            while rows <= limits::FLOW_BATCH {
+            while rows <= most.next_power_of_two().min(limits::FLOW_BATCH) {
                 let shape = self.shape(rows, chunks * self.shaping.chunk, history);
                 let id = self.captured.len() as u16;
                 let mut prepared = Prepared::new(&self.flow, &self.arenas, shape, Some(id))?;

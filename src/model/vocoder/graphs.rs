@@ -33,8 +33,15 @@ struct Pair {
 }
 
 impl VocoderGraphs {
-    /// Loads them on a device. TensorRT's engine of the decoder is kept in the directory `engines`.
-    pub fn load(runtime: &Runtime, bundle: &Bundle, device: Device, engines: &Path) -> Result<Self> {
+    /// Loads them on a device, for batches of up to `most` rows. TensorRT's engine of the decoder is kept in the
+    /// directory `engines`.
+    pub fn load(
+        runtime: &Runtime,
+        bundle: &Bundle,
+        device: Device,
+        most: usize,
+        engines: &Path,
+    ) -> Result<Self> {
         let config = &bundle.manifest.vocoder;
         let options = GraphOptions::on(device.without_engines());
         let load =
@@ -49,7 +56,10 @@ impl VocoderGraphs {
         if let Device::Cuda(_) = device {
             let next = limits::VOCODER_NEW_FRAMES + config.cache_mel_frames;
             for frames in limits::VOCODER_FIRST_FRAMES.into_iter().chain([next]) {
-                for rows in limits::VOCODER_ROWS {
+                for rows in limits::VOCODER_ROWS
+                    .into_iter()
+                    .filter(|&rows| rows <= most.max(1))
+                {
                     fixed.insert((frames, rows), pair()?);
                 }
             }
