@@ -39,7 +39,7 @@ impl PromptEncoder {
     pub fn load(runtime: &Runtime, bundle: &Bundle, device: Device) -> Result<Self> {
         let manifest = &bundle.manifest;
         let options = GraphOptions {
-            arena: false,
+            arena: device != Device::Cpu,
             ..GraphOptions::on(device)
         };
         let mel = MelParams {

@@ -214,13 +214,10 @@ impl Graph {
     /// of a graph without an arena of its own (there it always has one).
     fn plain_run_options(&self, large: bool) -> Result<RunOptions> {
         let mut options = self.run_options()?;
-        let arena = match self.options.device.gpu() {
-            None => large.then(|| "cpu:0".to_string()),
-            Some(id) => (!self.options.arena).then(|| format!("gpu:{id}")),
-        };
-        if let Some(arena) = arena {
+        // Giving memory back to a GPU waits for all that it is doing: other streams would hear it.
+        if large && self.options.device.gpu().is_none() {
             options
-                .set("memory.enable_memory_arena_shrinkage", arena)
+                .set("memory.enable_memory_arena_shrinkage", "cpu:0")
                 .map_err(|e| self.failed(e))?;
         }
         Ok(options)
