@@ -210,8 +210,7 @@ impl Graph {
     }
 
     /// Options of a run with inputs from the host. After a `large` one on the CPU the memory it took goes back to the
-    /// system, which would otherwise keep the peak of the longest sentence for ever; a GPU's goes back after every run
-    /// of a graph without an arena of its own (there it always has one).
+    /// system, which would otherwise keep the peak of the longest sentence for ever.
     fn plain_run_options(&self, large: bool) -> Result<RunOptions> {
         let mut options = self.run_options()?;
         // Giving memory back to a GPU waits for all that it is doing: other streams would hear it.
