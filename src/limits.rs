@@ -57,8 +57,12 @@ pub const FIRST_AUDIO_PATIENCE: Duration = Duration::from_millis(250);
 pub const WHOLE_ANSWER_PATIENCE: Duration = Duration::from_secs(10);
 /// Syntheses at work at once on a CPU, unless the command line says otherwise.
 pub const CONCURRENCY_CPU: usize = 4;
-/// Syntheses at work at once on each GPU, unless the command line says otherwise.
+/// Syntheses at work at once on each GPU at most, unless the command line says otherwise.
 pub const CONCURRENCY_GPU: usize = 32;
+/// Bytes of a GPU's memory that a 0.5B model takes however many requests there are.
+pub const GPU_BYTES_FIXED: u64 = 9 << 30;
+/// Bytes that it takes for each request at work: its language model's slot, its rows of captured shapes.
+pub const GPU_BYTES_PER_SLOT: u64 = 850 << 20;
 /// Utterances the vocoder runs at once on a GPU.
 pub const VOCODER_BATCH: usize = 16;
 /// Mel frames of all of them together: bounds the memory of a batch.
@@ -90,8 +94,8 @@ pub const DRAIN_DEADLINE: Duration = Duration::from_secs(30);
 pub const LM_TOKENS_AHEAD: usize = 128;
 /// Bound runs of the language model that are kept, one for every window of slots; more are bound again.
 pub const LM_WINDOWS: usize = 64;
-/// Threads that sample the rows of one step of the language model.
-pub const LM_SAMPLING_THREADS: usize = 8;
+/// Threads that help to sample the rows of one step of the language model on a GPU.
+pub const LM_SAMPLING_THREADS: usize = 3;
 /// Voices prepared from request prompts and kept for reuse.
 pub const PROMPT_CACHE_ENTRIES: usize = 64;
 /// Size of one log file before it rotates is by day; this many days are kept.
@@ -123,8 +127,11 @@ pub const LOG_LINES_BUFFERED: usize = 16_384;
 /// Bytes of the flow's page pool on a CPU, unless the command line says otherwise. Pages cost memory once they are
 /// used.
 pub const FLOW_CACHE_BYTES_CPU: u64 = 1 << 30;
-/// Bytes of the flow's page pool on a GPU, unless the command line says otherwise; taken when the model is loaded.
+/// Bytes of the flow's page pool on a GPU at most, unless the command line says otherwise; taken when the model is
+/// loaded.
 pub const FLOW_CACHE_BYTES_GPU: u64 = 16 << 30;
+/// Of a GPU's free memory, one part in so many is for it.
+pub const FLOW_CACHE_PART: u64 = 4;
 /// Of the flow's page pool, one part in so many is kept for the prompts of voices.
 pub const FLOW_PREFIX_PART: usize = 2;
 /// Utterances in one run of the flow on a GPU.
@@ -138,19 +145,24 @@ pub const FLOW_RUNS: usize = 4;
 pub const FLOW_SHORT_RUN_TOKENS: usize = 100;
 /// Shapes of flow runs kept bound, beside the captured ones.
 pub const FLOW_SHAPES: usize = 8;
-/// Shapes captured before a GPU serves, for each power of two of rows: (new chunks, pages of history), up to 24 s. One
-/// new chunk at a stream's beginning and end, two between.
-pub const FLOW_CAPTURED_PAGES: [(usize, usize); 10] = [
-    (1, 3),
-    (1, 7),
-    (1, 11),
-    (1, 15),
-    (1, 23),
-    (2, 2),
-    (2, 6),
-    (2, 10),
-    (2, 14),
-    (2, 22),
+/// Shapes captured before a GPU serves: (new chunks, pages of history up to 24 s, the most rows), for each power of two
+/// of rows. One new chunk at a stream's beginning and end, two and four between. With more rows the kernels of four
+/// chunks take longer than launching them, which is all that a capture saves.
+pub const FLOW_CAPTURED_PAGES: [(usize, usize, usize); 14] = [
+    (1, 3, 32),
+    (1, 7, 32),
+    (1, 11, 32),
+    (1, 15, 32),
+    (1, 23, 32),
+    (2, 2, 32),
+    (2, 6, 32),
+    (2, 10, 32),
+    (2, 14, 32),
+    (2, 22, 32),
+    (4, 4, 4),
+    (4, 8, 4),
+    (4, 12, 4),
+    (4, 20, 4),
 ];
 /// Requests on a GPU beyond which a new stream begins with a longer chunk: its next one will take longer too.
 pub const CROWDED_LANE: usize = 4;

@@ -12,9 +12,9 @@ use super::lane::{LaneOptions, Lanes};
 use super::pipeline::{Pipeline, Tally};
 use super::stages::Stages;
 use super::urgency::Urgency;
-use super::{Mode, PromptAudio, SpeechRequest, SpeechStream, VoiceInfo, warm_up};
+use super::{Mode, PromptAudio, SpeechRequest, SpeechStream, VoiceInfo, sizing, warm_up};
 use crate::model::Bundle;
-use crate::runtime::{Device, Options, Runtime};
+use crate::runtime::{Options, Runtime};
 use crate::{Error, Result, limits};
 
 /// How to load and run a model.
@@ -89,10 +89,11 @@ impl Engine {
             library: options.onnxruntime.clone(),
             threads: options.threads,
         })?;
-        let devices = Device::choose(runtime, &options.devices)?;
-        let concurrency = options
-            .concurrency
-            .unwrap_or_else(|| suitable_concurrency(&devices));
+        let devices = sizing::devices(runtime, &options.devices, &bundle.manifest)?;
+        let concurrency = match options.concurrency {
+            Some(concurrency) => concurrency,
+            None => sizing::concurrency(&devices)?,
+        };
         let lane_options = lane_options(&options, &bundle, concurrency.div_ceil(devices.len().max(1)));
         let lanes = Arc::new(Lanes::load(runtime, &bundle, &devices, &lane_options)?);
         let first = devices.first().copied().unwrap_or_default();
@@ -106,12 +107,7 @@ impl Engine {
             sample_rate: manifest.sample_rate,
         };
         Ok(Arc::new(Self {
-            admission: Admission::new(
-                options
-                    .concurrency
-                    .unwrap_or_else(|| suitable_concurrency(&devices)),
-                options.queue,
-            ),
+            admission: Admission::new(concurrency, options.queue),
             deadline: options.deadline,
             underruns: Arc::default(),
             info,
@@ -250,15 +246,6 @@ fn lane_options(options: &EngineOptions, bundle: &Bundle, slots: usize) -> LaneO
         },
         tensorrt_cache: options.tensorrt_cache.clone(),
     }
-}
-
-/// Few on a CPU, where each slows the others; many on a GPU, which runs them in batches.
-fn suitable_concurrency(devices: &[Device]) -> usize {
-    let of = |device: &Device| match device {
-        Device::Cpu => limits::CONCURRENCY_CPU,
-        Device::Cuda(_) | Device::TensorRt(_) => limits::CONCURRENCY_GPU,
-    };
-    devices.iter().map(of).sum()
 }
 
 /// Runs `work` where blocking is allowed; a panic there becomes an internal error.

@@ -7,6 +7,7 @@ use parking_lot::Mutex;
 
 use super::flow_worker::FlowWorker;
 use super::lm_worker::LmWorker;
+use super::sizing;
 use super::turn::Turn;
 use super::vocoder_worker::VocoderWorker;
 use crate::model::Bundle;
@@ -52,21 +53,35 @@ impl Lane {
     fn load(runtime: &Runtime, bundle: &Bundle, device: Device, options: &LaneOptions) -> Result<Self> {
         // On a CPU the stages would compete for the cores; a GPU interleaves them itself.
         let turn = (device == Device::Cpu).then(Turn::new);
-        let flow_cache = options.flow_cache.unwrap_or(match device {
-            Device::Cpu => limits::FLOW_CACHE_BYTES_CPU,
-            Device::Cuda(_) | Device::TensorRt(_) => limits::FLOW_CACHE_BYTES_GPU,
-        });
+        let flow_cache = match options.flow_cache {
+            Some(bytes) => bytes,
+            None => sizing::flow_cache(device)?,
+        };
+        let log = |stage| log_memory(device, stage);
         let flow = Flow::load(runtime, bundle, device)?;
+        log("flow")?;
         let vocoder = VocoderGraphs::load(runtime, bundle, device, options.slots, &options.tensorrt_cache)?;
+        log("vocoder")?;
         let llm = Llm::load(runtime, bundle, device, options.slots)?;
+        log("language model")?;
+        let flow = FlowWorker::start(flow, turn.clone(), flow_cache, options.left_chunks)?;
+        log("flow cache")?;
         Ok(Self {
             device,
             slots: options.slots,
             lm: LmWorker::start(llm, turn.clone())?,
-            flow: FlowWorker::start(flow, turn.clone(), flow_cache, options.left_chunks)?,
+            flow,
             vocoder: VocoderWorker::start(vocoder, turn)?,
         })
     }
+}
+
+/// Says what is left of a GPU's memory after a stage was loaded.
+fn log_memory(device: Device, stage: &str) -> Result<()> {
+    if let Some(memory) = device.memory()? {
+        tracing::debug!(%device, stage, free_mib = memory.free >> 20, "loaded");
+    }
+    Ok(())
 }
 
 /// All lanes, and how many requests each has.

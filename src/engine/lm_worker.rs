@@ -13,7 +13,6 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use rand_chacha::ChaCha12Rng;
-use rayon::iter::{IntoParallelIterator, ParallelIterator};
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
 use super::token_stream::{Signal, TokenSink, TokenStream, channel};
@@ -27,8 +26,8 @@ use crate::{Error, Result, limits};
 /// On a CPU, sequences due this much later than the most urgent one sit out its steps: a row costs less in company
 /// than alone, but not nothing.
 const COMPANY: Duration = Duration::from_secs(1);
-/// Rows from which sampling is worth waking other threads for.
-const ROWS_TO_SHARE: usize = 4;
+/// Rows that one thread samples at least: waking another one takes as long as sampling a few.
+const ROWS_EACH: usize = 4;
 
 /// What one sequence is made of.
 pub struct LmRequest {
@@ -212,6 +211,14 @@ impl Active {
     }
 }
 
+/// So many steps and the time they took.
+#[derive(Default)]
+struct Steps {
+    count: u32,
+    model: Duration,
+    sampling: Duration,
+}
+
 /// The worker's side.
 struct Work {
     llm: Llm,
@@ -221,8 +228,8 @@ struct Work {
     waiting: Vec<Waiting>,
     active: Vec<Active>,
     samplers: Option<ThreadPool>,
-    /// Steps made since the worker was last idle, and the time they took, by rows.
-    steps: BTreeMap<usize, (usize, Duration)>,
+    /// Steps made since the worker was last idle, by rows.
+    steps: BTreeMap<usize, Steps>,
 }
 
 impl Drop for Work {
@@ -243,7 +250,7 @@ impl Work {
         // Where stages take turns there is no core to spare.
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let threads = (cores / 2).min(limits::LM_SAMPLING_THREADS);
-        let samplers = match turn.is_none() && threads > 1 {
+        let samplers = match turn.is_none() && threads > 0 {
             true => Some(sampling_threads(threads)?),
             false => None,
         };
@@ -288,9 +295,16 @@ impl Work {
         if !self.active.is_empty() {
             return;
         }
-        for (rows, (steps, time)) in std::mem::take(&mut self.steps) {
-            let ms = time.as_secs_f64() * 1e3 / steps as f64;
-            tracing::debug!(rows, steps, ms, "language model stepped");
+        for (rows, steps) in std::mem::take(&mut self.steps) {
+            let each = |time: Duration| time.as_secs_f64() * 1e3 / f64::from(steps.count);
+            let (model_ms, sampling_ms) = (each(steps.model), each(steps.sampling));
+            tracing::debug!(
+                rows,
+                steps = steps.count,
+                model_ms,
+                sampling_ms,
+                "language model stepped"
+            );
         }
     }
 
@@ -372,17 +386,17 @@ impl Work {
                 return true;
             }
         };
-        let work: Vec<_> = rows.iter_mut().zip(step.rows()).collect();
-        let advance = |(active, logits): (&mut &mut Active, &mut [f32])| active.advance(logits, &self.rules);
-        match &self.samplers {
-            Some(pool) if work.len() >= ROWS_TO_SHARE => {
-                pool.install(|| work.into_par_iter().for_each(advance))
-            }
-            _ => work.into_iter().for_each(advance),
-        }
-        let (steps, time) = self.steps.entry(rows.len()).or_default();
-        *steps += 1;
-        *time += started.elapsed();
+        let computed = Instant::now();
+        let logits = step.rows();
+        let mut work: Vec<_> = rows.iter_mut().zip(logits).collect();
+        share(self.samplers.as_ref(), &mut work, &|(active, logits)| {
+            active.advance(logits, &self.rules)
+        });
+        drop(work);
+        let steps = self.steps.entry(rows.len()).or_default();
+        steps.count += 1;
+        steps.model += computed - started;
+        steps.sampling += computed.elapsed();
         true
     }
 
@@ -390,6 +404,22 @@ impl Work {
     fn earliest(&self) -> Option<Instant> {
         let ready = self.active.iter().filter(|a| !a.over && a.sink.has_room());
         ready.map(|a| a.request.urgency.token_deadline()).min()
+    }
+}
+
+/// Does `each` of `work`, shared with the threads of `pool` where there is enough of it.
+fn share<T: Send>(pool: Option<&ThreadPool>, work: &mut [T], each: &(impl Fn(&mut T) + Sync)) {
+    let threads = pool.map_or(0, ThreadPool::current_num_threads);
+    let most = work.len().div_ceil(threads + 1).max(ROWS_EACH);
+    let (own, others) = work.split_at_mut(most.min(work.len()));
+    match pool {
+        Some(pool) if !others.is_empty() => pool.in_place_scope(|scope| {
+            for part in others.chunks_mut(most) {
+                scope.spawn(move |_| part.iter_mut().for_each(each));
+            }
+            own.iter_mut().for_each(each);
+        }),
+        _ => work.iter_mut().for_each(each),
     }
 }
 

@@ -48,8 +48,8 @@ fn request(i: u64) -> LmRequest {
 
 fn tokens(mut stream: TokenStream) -> Result<Vec<usize>> {
     let mut tokens = Vec::new();
-    while let Some(token) = stream.next(Instant::now() + PATIENCE)? {
-        tokens.push(token);
+    while let Some(some) = stream.take(1, Instant::now() + PATIENCE)? {
+        tokens.extend(some);
     }
     Ok(tokens)
 }
@@ -118,7 +118,7 @@ fn a_reader_that_goes_away_frees_its_slot() {
         ..request(i)
     };
     let mut running = worker.join(forever(0)).unwrap();
-    running.next(Instant::now() + PATIENCE).unwrap();
+    running.take(1, Instant::now() + PATIENCE).unwrap();
     let waiting = worker.join(forever(1)).unwrap();
     let next = worker.join(request(2)).unwrap();
     assert_eq!(worker.load(), 3);
@@ -177,7 +177,7 @@ fn the_most_urgent_gets_the_next_free_slot() {
         ..request(i)
     };
     let mut running = worker.join(one(0, Urgency::new(Instant::now(), true))).unwrap();
-    running.next(Instant::now() + PATIENCE).unwrap();
+    running.take(1, Instant::now() + PATIENCE).unwrap();
     let patient = worker.join(one(1, Urgency::new(Instant::now(), false))).unwrap();
     let urgent = worker.join(one(2, Urgency::new(Instant::now(), true))).unwrap();
     let patient = std::thread::spawn(move || (tokens(patient).unwrap(), Instant::now()).1);
@@ -193,9 +193,9 @@ fn waiting_has_an_end() {
     let held = turn.take(Instant::now());
     let mut stream = worker.join(request(0)).unwrap();
     let soon = Instant::now() + Duration::from_millis(20);
-    assert!(matches!(stream.next(soon), Err(Error::Deadline(_))));
+    assert!(matches!(stream.take(1, soon), Err(Error::Deadline(_))));
     drop(held);
-    assert!(stream.next(Instant::now() + PATIENCE).unwrap().is_some());
+    assert!(stream.take(1, Instant::now() + PATIENCE).unwrap().is_some());
     drop(worker);
     let end = tokens(stream);
     assert!(end.is_err() || end.is_ok_and(|t| t.len() >= 19));

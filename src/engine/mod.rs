@@ -9,6 +9,7 @@ mod pipeline;
 mod plan;
 mod request;
 mod silence;
+mod sizing;
 mod stages;
 mod token_stream;
 pub mod turn;

@@ -18,7 +18,7 @@ use tokio::time::timeout_at;
 use super::flow_worker::FlowStream;
 use super::lane::Lane;
 use super::lm_worker::LmRequest;
-use super::plan::{ChunkPlan, MaxHop};
+use super::plan::ChunkPlan;
 use super::silence::SilenceCap;
 use super::stages::{Conditioning, Script, Stages};
 use super::token_stream::TokenStream;
@@ -155,15 +155,18 @@ impl<'a> Pipeline<'a> {
     fn listen(&mut self, tokens: &mut Tokens<'_>, speech: &mut Speech, patient: bool) -> Result<()> {
         while !tokens.ended {
             self.keep_going()?;
-            let due = !patient || self.stream && speech.plan.is_due(speech.tokens.len());
+            let missing = match self.stream {
+                true => speech.plan.missing(speech.tokens.len()),
+                false => usize::MAX,
+            };
+            let due = !patient || missing == 0;
             let wait = if due { Duration::ZERO } else { limits::CANCEL_POLL };
-            match tokens.stream.next(Instant::now() + wait) {
-                Ok(Some(token)) => {
-                    self.tally.tokens += 1;
-                    tokens.left -= 1;
-                    if tokens.silence.keeps(token) {
-                        speech.tokens.push(token as i64);
-                    }
+            match tokens.stream.take(missing, Instant::now() + wait) {
+                Ok(Some(some)) => {
+                    self.tally.tokens += some.len();
+                    tokens.left -= some.len();
+                    let kept = some.into_iter().filter(|&token| tokens.silence.keeps(token));
+                    speech.tokens.extend(kept.map(|token| token as i64));
                 }
                 Ok(None) => tokens.end(),
                 Err(Error::Deadline(_)) if due => return Ok(()),
@@ -329,7 +332,6 @@ impl Speech {
                 flow.chunk_tokens,
                 flow.lookahead_tokens,
                 voice.tokens.len(),
-                MaxHop::on(pipeline.lane.device),
                 pipeline.crowded,
             ),
             flow: pipeline.lane.flow.open(voice.clone(), pipeline.urgency.clone()),

@@ -2,9 +2,7 @@
 //!
 //! The flow's chunks lie on a grid that begins with the prompt, and their mel does not depend on how many are computed
 //! at once. So the first hop only reaches the end of the chunk that the prompt began, and later hops are whole chunks:
-//! one, and where a run costs more than its chunks, twice as many each time.
-
-use crate::runtime::Device;
+//! one, and then twice as many each time.
 
 /// Growth of the hop from chunk to chunk.
 const HOP_GROWTH: usize = 2;
@@ -12,20 +10,8 @@ const HOP_GROWTH: usize = 2;
 /// too little to play while the 25 tokens of the next chunk are made.
 const MIN_FIRST_HOP: usize = 10;
 
-/// How hops grow, up to so many chunks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct MaxHop(usize);
-
-impl MaxHop {
-    /// Longer runs cost less for each chunk. On a GPU, where streams run in batches, one over two chunks takes hardly
-    /// longer than one over one; longer ones would hold up streams that begin.
-    pub fn on(device: Device) -> Self {
-        match device {
-            Device::Cpu => Self(4),
-            Device::Cuda(_) | Device::TensorRt(_) => Self(2),
-        }
-    }
-}
+/// Longest hop, chunks. Longer runs cost less for each chunk; but whoever waits for a run waits for all of it.
+const MAX_HOP: usize = 4;
 
 /// The plan of one utterance (one text segment).
 #[derive(Debug, Clone)]
@@ -43,14 +29,14 @@ pub struct ChunkPlan {
 impl ChunkPlan {
     /// `chunk` and `lookahead` in tokens; `prompt` is the length of the flow's prompt. Where the stages are `crowded`
     /// the first hop is a chunk at least.
-    pub fn new(chunk: usize, lookahead: usize, prompt: usize, max_hop: MaxHop, crowded: bool) -> Self {
+    pub fn new(chunk: usize, lookahead: usize, prompt: usize, crowded: bool) -> Self {
         let chunk = chunk.max(1);
         let pad = prompt.next_multiple_of(chunk) - prompt;
         let least = if crowded { chunk } else { MIN_FIRST_HOP };
         Self {
             next: if pad < least { pad + chunk } else { pad },
             hop: chunk,
-            max_hop: chunk * max_hop.0,
+            max_hop: chunk * MAX_HOP,
             lookahead,
             offset: 0,
         }
@@ -58,7 +44,7 @@ impl ChunkPlan {
 
     /// How many tokens to give the flow now, look-ahead included, if `available` tokens are enough for its next hop.
     pub fn next(&mut self, available: usize) -> Option<usize> {
-        if !self.is_due(available) {
+        if self.missing(available) > 0 {
             return None;
         }
         self.offset += self.next;
@@ -67,9 +53,9 @@ impl ChunkPlan {
         Some(self.offset + self.lookahead)
     }
 
-    /// Whether `available` tokens are enough for the next hop.
-    pub fn is_due(&self, available: usize) -> bool {
-        available >= self.offset + self.next + self.lookahead
+    /// Tokens that `available` ones lack for the next hop.
+    pub fn missing(&self, available: usize) -> usize {
+        (self.offset + self.next + self.lookahead).saturating_sub(available)
     }
 }
 
@@ -77,39 +63,34 @@ impl ChunkPlan {
 mod tests {
     use super::*;
 
-    fn uptos(prompt: usize, max_hop: MaxHop) -> Vec<usize> {
-        let mut plan = ChunkPlan::new(25, 3, prompt, max_hop, false);
+    fn uptos(prompt: usize) -> Vec<usize> {
+        let mut plan = ChunkPlan::new(25, 3, prompt, false);
         std::iter::from_fn(|| plan.next(300)).collect()
     }
 
     #[test]
-    fn hops_grow_to_four_chunks_on_a_cpu_and_two_on_a_gpu() {
-        assert_eq!(uptos(0, MaxHop::on(Device::Cpu)), [28, 53, 103, 203]);
-        assert_eq!(uptos(0, MaxHop::on(Device::Cuda(0)))[..4], [28, 53, 103, 153]);
+    fn hops_grow_to_four_chunks() {
+        assert_eq!(uptos(0), [28, 53, 103, 203]);
     }
 
     #[test]
     fn the_first_hop_ends_the_chunk_that_the_prompt_began() {
-        assert_eq!(uptos(90, MaxHop::on(Device::Cpu)), [13, 38, 88, 188, 288]);
-        assert_eq!(uptos(15, MaxHop::on(Device::Cpu))[0], 10 + 3);
-        assert_eq!(
-            uptos(16, MaxHop::on(Device::Cpu))[0],
-            9 + 25 + 3,
-            "too short for a hop"
-        );
-        assert_eq!(uptos(100, MaxHop::on(Device::Cpu))[0], 25 + 3);
+        assert_eq!(uptos(90), [13, 38, 88, 188, 288]);
+        assert_eq!(uptos(15)[0], 10 + 3);
+        assert_eq!(uptos(16)[0], 9 + 25 + 3, "too short for a hop");
+        assert_eq!(uptos(100)[0], 25 + 3);
     }
 
     #[test]
     fn crowded_stages_begin_with_a_chunk_at_least() {
-        let first = |prompt| ChunkPlan::new(25, 3, prompt, MaxHop::on(Device::Cuda(0)), true).next(100);
+        let first = |prompt| ChunkPlan::new(25, 3, prompt, true).next(100);
         assert_eq!(first(87), Some(13 + 25 + 3));
         assert_eq!(first(75), Some(25 + 3));
     }
 
     #[test]
     fn a_hop_waits_for_its_look_ahead() {
-        let mut plan = ChunkPlan::new(25, 3, 23, MaxHop::on(Device::Cpu), false);
+        let mut plan = ChunkPlan::new(25, 3, 23, false);
         assert_eq!(plan.next(29), None);
         assert_eq!(plan.next(30), Some(30));
         assert_eq!(plan.next(54), None);
@@ -119,7 +100,7 @@ mod tests {
     #[test]
     fn every_hop_ends_on_the_grid() {
         for prompt in 0..60 {
-            for upto in uptos(prompt, MaxHop::on(Device::Cpu)) {
+            for upto in uptos(prompt) {
                 assert_eq!((prompt + upto - 3) % 25, 0);
             }
         }

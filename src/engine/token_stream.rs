@@ -1,7 +1,6 @@
 //! The channel from the language model's worker to a request: bounded, with an end that may be an error. The worker
 //! never waits on it; it is told when there is room again, or nobody left to read.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -33,7 +32,9 @@ impl Signal {
 
 #[derive(Debug, Default)]
 struct State {
-    tokens: VecDeque<usize>,
+    tokens: Vec<usize>,
+    /// So many wake the reader.
+    wanted: usize,
     end: Option<Result<()>>,
     gone: bool,
 }
@@ -64,27 +65,34 @@ pub(super) fn channel(worker: Arc<Signal>) -> (TokenSink, TokenStream) {
 }
 
 impl TokenStream {
-    /// The next token; `None` when the model has stopped or made as many as it may.
+    /// The tokens that are there once `enough` of them are, or at `until` if there are any; `None` when the model has
+    /// stopped or made as many as it may. Until then this thread sleeps: waking it for every token would cost the
+    /// worker more than sampling one.
     ///
     /// # Errors
     /// [`Error::Deadline`] if there is none at `until` (asking again is allowed), and what ended the sequence early.
-    pub fn next(&mut self, until: Instant) -> Result<Option<usize>> {
+    pub fn take(&mut self, enough: usize, until: Instant) -> Result<Option<Vec<usize>>> {
+        // A channel that is nearly full may hold the worker up.
+        let enough = enough.clamp(1, limits::LM_TOKENS_AHEAD / 2);
         let mut state = self.0.state.lock();
         loop {
-            if let Some(token) = state.tokens.pop_front() {
-                let was_full = state.tokens.len() + 1 == limits::LM_TOKENS_AHEAD;
+            let late = Instant::now() >= until;
+            let here = state.tokens.len();
+            if here >= enough || here > 0 && (late || state.end.is_some()) {
+                let tokens = state.tokens.drain(..).collect();
                 drop(state);
-                if was_full {
+                if here == limits::LM_TOKENS_AHEAD {
                     self.0.worker.raise();
                 }
-                return Ok(Some(token));
+                return Ok(Some(tokens));
             }
             if let Some(end) = &state.end {
                 return end.clone().map(|()| None);
             }
-            if Instant::now() >= until {
+            if late {
                 return Err(Error::Deadline("the next speech token took too long".into()));
             }
+            state.wanted = enough;
             self.0.ready.wait_until(&mut state, until);
         }
     }
@@ -100,8 +108,13 @@ impl Drop for TokenStream {
 impl TokenSink {
     /// Hands a token over. The worker asks [`Self::has_room`] before it makes one.
     pub fn push(&self, token: usize) {
-        self.0.state.lock().tokens.push_back(token);
-        self.0.ready.notify_one();
+        let mut state = self.0.state.lock();
+        state.tokens.push(token);
+        let enough = state.tokens.len() >= state.wanted;
+        drop(state);
+        if enough {
+            self.0.ready.notify_one();
+        }
     }
 
     pub fn has_room(&self) -> bool {

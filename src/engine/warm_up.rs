@@ -31,7 +31,8 @@ fn timed(lane: &Lane, stage: &str, work: impl FnOnce() -> Result<()>) -> Result<
     let started = Instant::now();
     work()?;
     let (device, ms) = (lane.device, started.elapsed().as_millis() as u64);
-    tracing::debug!(%device, stage, ms, "warmed up");
+    let free_mib = device.memory()?.map(|memory| memory.free >> 20);
+    tracing::debug!(%device, stage, ms, free_mib, "warmed up");
     Ok(())
 }
 

@@ -6,6 +6,7 @@ pub mod mel;
 pub mod pages;
 pub mod prompt_encoder;
 pub mod sampler;
+mod softmax;
 pub mod vocoder;
 
 pub use bundle::Bundle;

@@ -4,6 +4,7 @@
 use rand::{Rng, RngExt};
 
 use super::bundle::SamplingConfig;
+use super::softmax::{LANES, greatest, softmax};
 
 /// A source of categorical draws, so that tests can inject the reference's.
 pub trait Draw {
@@ -85,72 +86,6 @@ fn best(values: &[f32], k: usize) -> Vec<usize> {
     ids
 }
 
-/// Numbers worked on side by side, so that the compiler can use vector registers.
-const LANES: usize = 8;
-
-fn greatest(values: &[f32]) -> f32 {
-    let greater = |a: f32, b: f32| if b > a { b } else { a };
-    let (blocks, rest) = values.as_chunks::<LANES>();
-    let mut lanes = [f32::NEG_INFINITY; LANES];
-    for block in blocks {
-        for (lane, &value) in lanes.iter_mut().zip(block) {
-            *lane = greater(*lane, value);
-        }
-    }
-    lanes.iter().chain(rest).copied().fold(f32::NEG_INFINITY, greater)
-}
-
-fn softmax(logits: &mut [f32]) {
-    let max = greatest(logits);
-    let mut sums = [0.0f64; LANES];
-    for block in logits.chunks_mut(LANES) {
-        for (sum, v) in sums.iter_mut().zip(block) {
-            *v = exp(*v - max);
-            *sum += f64::from(*v);
-        }
-    }
-    let scale = (1.0 / sums.iter().sum::<f64>()) as f32;
-    for v in logits.iter_mut() {
-        *v *= scale;
-    }
-}
-
-/// e to the power of `x`, not greater than 0: the same bits on every platform, and those of glibc, without a call for
-/// every number. The method and polynomial are those of Arm's optimized routines: 2^(n/32) from a table, times a cubic.
-fn exp(x: f32) -> f32 {
-    /// Below this the result rounds to zero.
-    const LEAST: f32 = -104.0;
-    /// 32 / ln 2.
-    const SCALE: f64 = 46.166_241_308_446_83;
-    /// Adding this rounds to an integer and leaves it in the low bits.
-    const SHIFT: f64 = 6_755_399_441_055_744.0;
-    const C: [f64; 3] = [
-        1.693_835_925_092_021_2e-6,
-        0.000_234_598_097_895_090_04,
-        0.021_660_849_396_613_134,
-    ];
-    let z = f64::from(x.max(LEAST)) * SCALE;
-    let rounded = z + SHIFT;
-    let bits = rounded.to_bits();
-    let r = z - (rounded - SHIFT);
-    let power = f64::from_bits(POWERS[(bits % 32) as usize].wrapping_add(bits << 47));
-    let y = (C[0] * r + C[1]) * (r * r) + (C[2] * r + 1.0);
-    (y * power) as f32
-}
-
-/// Bits of 2^(i/32), less i in the exponent's place.
-#[rustfmt::skip]
-const POWERS: [u64; 32] = [
-    0x3ff0_0000_0000_0000, 0x3fef_d9b0_d315_8574, 0x3fef_b558_6cf9_890f, 0x3fef_9301_d012_5b51,
-    0x3fef_72b8_3c7d_517b, 0x3fef_5487_3168_b9aa, 0x3fef_387a_6e75_6238, 0x3fef_1e9d_f51f_dee1,
-    0x3fef_06fe_0a31_b715, 0x3fee_f1a7_373a_a9cb, 0x3fee_dea6_4c12_3422, 0x3fee_ce08_6061_892d,
-    0x3fee_bfda_d536_2a27, 0x3fee_b42b_569d_4f82, 0x3fee_ab07_dd48_5429, 0x3fee_a47e_b03a_5585,
-    0x3fee_a09e_667f_3bcd, 0x3fee_9f75_e8ec_5f74, 0x3fee_a114_73eb_0187, 0x3fee_a589_994c_ce13,
-    0x3fee_ace5_422a_a0db, 0x3fee_b737_b0cd_c5e5, 0x3fee_c491_82a3_f090, 0x3fee_d503_b23e_255d,
-    0x3fee_e89f_995a_d3ad, 0x3fee_ff76_f2fb_5e47, 0x3fef_199b_dd85_529c, 0x3fef_3720_dcef_9069,
-    0x3fef_5818_dcfb_a487, 0x3fef_7c97_337b_9b5f, 0x3fef_a4af_a2a4_90da, 0x3fef_d076_5b6e_4540,
-];
-
 #[cfg(test)]
 mod tests {
     use rand::SeedableRng;
@@ -229,22 +164,6 @@ mod tests {
         let masked = draws.random_range(0..len);
         logits[masked] = f32::NEG_INFINITY;
         logits
-    }
-
-    #[test]
-    fn exp_is_the_platforms_to_the_last_bit_or_one_off() {
-        assert_eq!(exp(0.0), 1.0);
-        assert_eq!(exp(f32::NEG_INFINITY), 0.0);
-        assert_eq!(exp(-104.0), 0.0);
-        let (mut checked, mut different) = (0u32, 0u32);
-        for bits in (0..(104.0f32).to_bits()).step_by(997) {
-            let x = -f32::from_bits(bits);
-            let off = exp(x).to_bits().abs_diff(x.exp().to_bits());
-            assert!(off <= 1, "{x}");
-            checked += 1;
-            different += u32::from(off != 0);
-        }
-        assert!(different <= checked / 100, "{different} of {checked} differ");
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::str::FromStr;
 use ort::ep::{CUDA, ExecutionProvider};
 use ort::session::Session;
 
-use super::Runtime;
+use super::{DeviceMemory, Runtime, driver};
 use crate::{Error, Result};
 
 /// A place that runs graphs. Numbers are CUDA device numbers.
@@ -61,6 +61,11 @@ impl Device {
             Device::TensorRt(id) => Device::Cuda(id),
             other => other,
         }
+    }
+
+    /// A GPU's memory; `None` for the CPU.
+    pub fn memory(self) -> Result<Option<DeviceMemory>> {
+        self.gpu().map(driver::memory).transpose()
     }
 
     pub(super) fn gpu(self) -> Option<u32> {
