@@ -95,7 +95,7 @@ pub const LM_TOKENS_AHEAD: usize = 128;
 /// Bound runs of the language model that are kept, one for every window of slots; more are bound again.
 pub const LM_WINDOWS: usize = 64;
 /// Threads that help to sample the rows of one step of the language model on a GPU.
-pub const LM_SAMPLING_THREADS: usize = 3;
+pub const LM_SAMPLING_THREADS: usize = 7;
 /// Voices prepared from request prompts and kept for reuse.
 pub const PROMPT_CACHE_ENTRIES: usize = 64;
 /// Size of one log file before it rotates is by day; this many days are kept.
@@ -145,24 +145,24 @@ pub const FLOW_RUNS: usize = 4;
 pub const FLOW_SHORT_RUN_TOKENS: usize = 100;
 /// Shapes of flow runs kept bound, beside the captured ones.
 pub const FLOW_SHAPES: usize = 8;
-/// Shapes captured before a GPU serves: (new chunks, pages of history up to 24 s, the most rows), for each power of two
-/// of rows. One new chunk at a stream's beginning and end, two and four between. With more rows the kernels of four
-/// chunks take longer than launching them, which is all that a capture saves.
-pub const FLOW_CAPTURED_PAGES: [(usize, usize, usize); 14] = [
-    (1, 3, 32),
-    (1, 7, 32),
-    (1, 11, 32),
-    (1, 15, 32),
-    (1, 23, 32),
-    (2, 2, 32),
-    (2, 6, 32),
-    (2, 10, 32),
-    (2, 14, 32),
-    (2, 22, 32),
-    (4, 4, 4),
-    (4, 8, 4),
-    (4, 12, 4),
-    (4, 20, 4),
+/// Shapes captured before a GPU serves, for each power of two of rows: (new chunks, pages of history), up to 24 s. One
+/// new chunk at a stream's beginning and end, two and four between. A shape met for the first time takes a few hundred
+/// milliseconds, which streams that play would hear.
+pub const FLOW_CAPTURED_PAGES: [(usize, usize); 14] = [
+    (1, 3),
+    (1, 7),
+    (1, 11),
+    (1, 15),
+    (1, 23),
+    (2, 2),
+    (2, 6),
+    (2, 10),
+    (2, 14),
+    (2, 22),
+    (4, 4),
+    (4, 8),
+    (4, 12),
+    (4, 20),
 ];
 /// Requests on a GPU beyond which a new stream begins with a longer chunk: its next one will take longer too.
 pub const CROWDED_LANE: usize = 4;

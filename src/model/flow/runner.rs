@@ -149,9 +149,9 @@ impl FlowRunner {
         if !self.flow.batches() {
             return Ok(());
         }
-        for (chunks, history, most_rows) in limits::FLOW_CAPTURED_PAGES {
+        for (chunks, history) in limits::FLOW_CAPTURED_PAGES {
             let mut rows = 1;
-            while rows <= most.next_power_of_two().min(most_rows) {
+            while rows <= most.next_power_of_two().min(limits::FLOW_BATCH) {
                 let shape = self.shape(rows, chunks * self.shaping.chunk, history);
                 let id = self.captured.len() as u16;
                 let mut prepared = Prepared::new(&self.flow, &self.arenas, shape, Some(id))?;
