@@ -125,6 +125,11 @@ pub const LOG_LINES_BUFFERED: usize = 16_384;
 pub const FLOW_CACHE_BYTES_CPU: u64 = 1 << 30;
 /// Bytes of the flow's page pool on a GPU, unless the command line says otherwise; taken when the model is loaded.
 pub const FLOW_CACHE_BYTES_GPU: u64 = 16 << 30;
+/// Pages of the flow's pool that were free for so long, and up to twice as long, give their memory back to the system
+/// where it is the CPU's.
+pub const FLOW_TRIM_WINDOW: Duration = Duration::from_secs(2);
+/// Pages whose memory goes back at once: giving back one of 6 MB takes half a millisecond, and streams wait meanwhile.
+pub const FLOW_TRIM_PAGES: usize = 16;
 /// Of the flow's page pool, one part in so many is kept for the prompts of voices.
 pub const FLOW_PREFIX_PART: usize = 2;
 /// Utterances in one run of the flow on a GPU.
