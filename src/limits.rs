@@ -159,5 +159,9 @@ pub const FLOW_CAPTURED_PAGES: [(usize, usize); 10] = [
 ];
 /// Requests on a GPU beyond which a new stream begins with a longer chunk: its next one will take longer too.
 pub const CROWDED_LANE: usize = 4;
+/// Blocks of the heap of so many bytes and more go back to the system when they are freed.
+pub const HEAP_BLOCK_BYTES: i32 = 1 << 20;
+/// Free bytes at the end of a heap that it keeps.
+pub const HEAP_END_BYTES: i32 = 16 << 20;
 /// How often a request that waits for a stage looks whether anybody still wants its answer.
 pub const CANCEL_POLL: Duration = Duration::from_millis(50);

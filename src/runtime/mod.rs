@@ -6,6 +6,7 @@
 mod binding;
 mod device;
 mod graph;
+mod heap;
 mod library;
 mod memory;
 mod placement;
@@ -16,6 +17,7 @@ mod tests;
 pub use binding::Binding;
 pub use device::Device;
 pub use graph::{Graph, GraphOptions, Input, Positional};
+pub use heap::give_large_blocks_back;
 pub use library::{Options, Runtime};
 pub use memory::{Buffer, Element, HostElement, HostSlice, HostSliceMut};
 pub use providers::Engines;
