@@ -132,6 +132,11 @@ pub const FLOW_CACHE_BYTES_CPU: u64 = 1 << 30;
 pub const FLOW_CACHE_BYTES_GPU: u64 = 16 << 30;
 /// Of a GPU's free memory, one part in so many is for it.
 pub const FLOW_CACHE_PART: u64 = 4;
+/// Pages of the flow's pool that were free for so long, and up to twice as long, give their memory back to the system
+/// where it is the CPU's.
+pub const FLOW_TRIM_WINDOW: Duration = Duration::from_secs(2);
+/// Pages whose memory goes back at once: giving back one of 6 MB takes half a millisecond, and streams wait meanwhile.
+pub const FLOW_TRIM_PAGES: usize = 16;
 /// Of the flow's page pool, one part in so many is kept for the prompts of voices.
 pub const FLOW_PREFIX_PART: usize = 2;
 /// Utterances in one run of the flow on a GPU.
@@ -166,5 +171,9 @@ pub const FLOW_CAPTURED_PAGES: [(usize, usize); 14] = [
 ];
 /// Requests on a GPU beyond which a new stream begins with a longer chunk: its next one will take longer too.
 pub const CROWDED_LANE: usize = 4;
+/// Blocks of the heap of so many bytes and more go back to the system when they are freed.
+pub const HEAP_BLOCK_BYTES: i32 = 1 << 20;
+/// Free bytes at the end of a heap that it keeps.
+pub const HEAP_END_BYTES: i32 = 16 << 20;
 /// How often a request that waits for a stage looks whether anybody still wants its answer.
 pub const CANCEL_POLL: Duration = Duration::from_millis(50);

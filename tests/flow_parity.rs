@@ -5,43 +5,24 @@
 mod support;
 
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, LazyLock, Mutex};
+use std::sync::{LazyLock, Mutex};
 use std::time::{Duration, Instant};
 
 use cosyserve::Error;
 use cosyserve::engine::flow_worker::{FlowStream, FlowWorker};
 use cosyserve::engine::turn::Turn;
 use cosyserve::engine::urgency::Urgency;
-use cosyserve::model::flow::{Attention, FlowRunner, FlowVoice, Row};
+use cosyserve::model::flow::{Attention, FlowRunner, Row};
 use cosyserve::model::pages::{Page, PagePool};
 use cosyserve::model::{Mel, mel};
 use proptest::prelude::*;
-use support::{FlowCase, Golden, flow, flow_worker, keep_going, max_error};
+use support::{FlowCase, Golden, flow, flow_worker, keep_going, long_case, max_error};
 
 /// Same mel: what is left of f32 rounding when runs differ in shape.
 const SAME: f32 = 1e-4;
 const CHUNK: usize = 25;
 const LOOKAHEAD: usize = 3;
 const RATIO: usize = 2;
-
-/// 8 s of speech after a prompt of `prompt` tokens: the goldens' own, repeated.
-fn long_case(prompt: usize) -> FlowCase {
-    let golden = Golden::open("flow_2");
-    let case = FlowCase::read(&golden, "final1_stream1");
-    let repeat = |tokens: &[i64], count: usize| -> Vec<i64> {
-        let all = tokens.iter().cycle().enumerate();
-        // Shifted at each repetition, so that no two chunks are alike.
-        let shifted = all.map(|(i, t)| (t + 7 * (i / tokens.len()) as i64) % 6561);
-        shifted.take(count).collect()
-    };
-    let voice = &case.voice;
-    let feat = voice.feat.iter().cycle().take(prompt * RATIO * 80).copied();
-    let tokens = repeat(&voice.tokens, prompt);
-    FlowCase {
-        voice: Arc::new(FlowVoice::new(tokens, feat.collect(), voice.embedding.clone())),
-        tokens: repeat(&case.tokens, 200),
-    }
-}
 
 /// One run over everything, nothing kept.
 fn evaluate(case: &FlowCase, attention: Attention, to: usize) -> Mel {

@@ -33,6 +33,18 @@ url=$(sed -n 's/.* ready on \(http:[^ ]*[0-9]\):.*/\1/p' "$work/ready")
 cat onnx/mini/eval/test_en.txt onnx/mini/eval/test_zh.txt >"$work/texts"
 paste -sd' ' onnx/mini/eval/test_en.txt | cut -c1-600 >>"$work/texts"
 echo 'Yes.' >>"$work/texts"
+# Round after round in another order (always the same ones). In one order the streams would stay in step for minutes, so
+# that long sentences always, or never, meet, and two times of measurement would differ by that alone.
+awk '{ text[NR] = $0 }
+  END {
+    srand(1)
+    for (round = 0; round < 200; round++)
+      for (i = NR; i > 0; i--) {
+        j = 1 + int(rand() * i)
+        swap = text[i]; text[i] = text[j]; text[j] = swap
+        print text[i]
+      }
+  }' "$work/texts" >"$work/script"
 
 seconds=$(awk "BEGIN { print int($minutes * 60) }")
 (while kill -0 "$server" 2>/dev/null; do
@@ -40,7 +52,7 @@ seconds=$(awk "BEGIN { print int($minutes * 60) }")
   sleep 1
 done) >"$work/resident" &
 sampler=$!
-"$binary" bench --url "$url" --pid "$server" --duration "$seconds" --text-file "$work/texts" ${@:---streams 3} | tee "$work/report"
+"$binary" bench --url "$url" --pid "$server" --duration "$seconds" --text-file "$work/script" ${@:---streams 3} | tee "$work/report"
 kill "$sampler"
 
 # Requests that began in time end after it: only the samples of the planned time count.

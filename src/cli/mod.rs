@@ -13,7 +13,7 @@ use std::{process::ExitCode, time::Duration};
 use clap::{Parser, Subcommand};
 
 use self::options::LogArgs;
-use crate::{Error, Result, telemetry};
+use crate::{Error, Result, runtime, telemetry};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -51,6 +51,7 @@ enum Command {
 pub fn main() -> ExitCode {
     // Wrong usage ends here: clap explains it and exits with 2.
     let cli = Cli::parse();
+    runtime::give_large_blocks_back();
     match run(cli) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

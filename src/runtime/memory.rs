@@ -5,7 +5,7 @@
 //! captured graphs need.
 
 use std::alloc::Layout;
-use std::ops::{Deref, DerefMut};
+use std::ops::{Deref, DerefMut, Range};
 use std::ptr::NonNull;
 use std::sync::Arc;
 
@@ -178,6 +178,26 @@ impl Buffer {
         self.0
             .zero_on_gpu(bytes)
             .map_err(|e| Error::internal("zeroing a device buffer", e))
+    }
+
+    /// Gives the memory of these elements back to the system, as far as it is whole pages of the system's: it costs
+    /// nothing until it is written again, and what it held is lost. No effect on a GPU's memory.
+    pub fn discard(&self, elements: Range<usize>) -> Result<()> {
+        if elements.start > elements.end || elements.end > self.0.len {
+            return Err(Error::Internal(format!(
+                "discarding elements {elements:?} of a buffer of {}",
+                self.0.len
+            )));
+        }
+        let _exclusive = self.0.exclusive()?;
+        if self.0.gpu.is_some() {
+            return Ok(());
+        }
+        let size = self.0.element.bytes();
+        // SAFETY: the elements lie within the allocation, and nothing else reaches them while `access` is held
+        // exclusively. Whatever they read as afterwards, zeros or what they were, is a value of their type.
+        unsafe { give_back(self.0.data.as_ptr(), elements.start * size..elements.end * size) }
+            .map_err(|e| Error::internal("giving memory back", e))
     }
 
     /// The elements of a host buffer. An error if a graph is running on it or the slice of [`Self::host_slice_mut`]
@@ -369,6 +389,39 @@ pub(super) enum View<'a> {
     F16(TensorRefMut<'a, f16>),
     I64(TensorRefMut<'a, i64>),
     I32(TensorRefMut<'a, i32>),
+}
+
+/// Gives the whole pages within `bytes` of `data` back to the system.
+///
+/// # Safety
+/// The bytes belong to one allocation of the system allocator's, and nobody uses them meanwhile or needs what they hold.
+#[cfg(unix)]
+unsafe fn give_back(data: *mut u8, bytes: Range<usize>) -> std::io::Result<()> {
+    // SAFETY: it only asks for a number.
+    let page = usize::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }).unwrap_or(0);
+    if page == 0 {
+        return Ok(());
+    }
+    let base = data.addr();
+    let (from, to) = (
+        (base + bytes.start).next_multiple_of(page),
+        (base + bytes.end) / page * page,
+    );
+    if from >= to {
+        return Ok(());
+    }
+    // SAFETY: these pages lie within the bytes that the caller gives up. They stay mapped: the allocator's memory is
+    // private and anonymous, so Linux takes it away and maps zeros when it is touched next.
+    match unsafe { libc::madvise(data.add(from - base).cast(), to - from, libc::MADV_DONTNEED) } {
+        0 => Ok(()),
+        _ => Err(std::io::Error::last_os_error()),
+    }
+}
+
+/// Other systems keep it.
+#[cfg(not(unix))]
+unsafe fn give_back(_: *mut u8, _: Range<usize>) -> std::io::Result<()> {
+    Ok(())
 }
 
 fn gpu_memory(id: u32) -> ort::Result<MemoryInfo<'static>> {

@@ -100,6 +100,47 @@ fn prefixes_are_zeroed() {
     assert_eq!(buffer.host_slice::<i32>().unwrap()[..], [0, 0, 0, 0, 9, 9]);
 }
 
+/// Bytes of the memory below `data` that the system has given.
+#[cfg(target_os = "linux")]
+fn resident(data: &[f32]) -> usize {
+    // SAFETY: it only asks for a number.
+    let page = unsafe { libc::sysconf(libc::_SC_PAGESIZE) } as usize;
+    let from = data.as_ptr().addr() / page * page;
+    let bytes = data.as_ptr().addr() + size_of_val(data) - from;
+    let mut pages = vec![0u8; bytes.div_ceil(page)];
+    // SAFETY: the range begins on a page and is mapped, and `pages` has a byte for each of its pages.
+    let result = unsafe { libc::mincore(from as *mut _, bytes, pages.as_mut_ptr()) };
+    assert_eq!(result, 0, "{}", std::io::Error::last_os_error());
+    pages.iter().filter(|&&page| page & 1 == 1).count() * page
+}
+
+/// Guarantees that what is given back costs no memory until it is written again, and that no other element changes.
+#[cfg(target_os = "linux")]
+#[test]
+fn discarded_memory_goes_back_to_the_system() {
+    const MIB: usize = (1 << 20) / size_of::<f32>();
+    let (from, to) = (3 * MIB + 100, 11 * MIB - 100);
+    let buffer = Buffer::host::<f32>(&graph(), 16 * MIB).unwrap();
+    buffer.host_slice_mut::<f32>().unwrap().fill(9.0);
+    let held = resident(&buffer.host_slice::<f32>().unwrap());
+    assert!(held >= 16 << 20, "{held}");
+    buffer.discard(from..to).unwrap();
+    let data = buffer.host_slice::<f32>().unwrap();
+    let left = resident(&data);
+    assert!(left < 9 << 20, "of 16 MiB, 8 were given back: {left}");
+    assert!(data[..from].iter().chain(&data[to..]).all(|&v| v == 9.0));
+    assert!(data[from..to].iter().all(|&v| v == 9.0 || v == 0.0));
+    assert_eq!(data[7 * MIB], 0.0);
+    assert!(buffer.discard(0..MIB).is_err(), "it is being read");
+    drop(data);
+    buffer.host_slice_mut::<f32>().unwrap()[from..to].fill(7.0);
+    assert_eq!(resident(&buffer.host_slice::<f32>().unwrap()), held);
+    // Less than a page of the system's goes nowhere.
+    buffer.discard(5..6).unwrap();
+    assert_eq!(buffer.host_slice::<f32>().unwrap()[5], 9.0);
+    assert!(buffer.discard(16 * MIB..16 * MIB + 1).is_err());
+}
+
 #[test]
 fn a_gpu_that_is_not_there_is_an_error() {
     let runtime = Runtime::get(&Options::default()).unwrap();

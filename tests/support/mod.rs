@@ -85,6 +85,25 @@ impl FlowCase {
     }
 }
 
+/// 8 s of speech after a prompt of `prompt` tokens: the goldens' own, repeated.
+pub fn long_case(prompt: usize) -> FlowCase {
+    let golden = Golden::open("flow_2");
+    let case = FlowCase::read(&golden, "final1_stream1");
+    let repeat = |tokens: &[i64], count: usize| -> Vec<i64> {
+        let all = tokens.iter().cycle().enumerate();
+        // Shifted at each repetition, so that no two chunks are alike.
+        let shifted = all.map(|(i, t)| (t + 7 * (i / tokens.len()) as i64) % 6561);
+        shifted.take(count).collect()
+    };
+    let voice = &case.voice;
+    let feat = voice.feat.iter().cycle().take(prompt * 2 * 80).copied();
+    let tokens = repeat(&voice.tokens, prompt);
+    FlowCase {
+        voice: Arc::new(FlowVoice::new(tokens, feat.collect(), voice.embedding.clone())),
+        tokens: repeat(&case.tokens, 200),
+    }
+}
+
 /// The vocoder's graphs of [`bundle`] on the CPU.
 pub fn vocoder_graphs() -> VocoderGraphs {
     VocoderGraphs::load(runtime(), &bundle(), Device::Cpu, 1, Path::new("")).unwrap()

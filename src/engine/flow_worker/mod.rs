@@ -4,11 +4,13 @@ mod batch;
 mod job;
 mod prefixes;
 mod stream;
+mod trim;
 mod worker;
 
 use std::sync::Arc;
 use std::sync::mpsc;
 use std::thread::JoinHandle;
+use std::time::Instant;
 
 use parking_lot::{Condvar, Mutex};
 
@@ -40,7 +42,6 @@ struct Queue {
     turn: Option<Arc<Turn>>,
 }
 
-/// Where the end of a warm-up is told.
 /// Rows of the largest batch, and who waits for the end.
 type WarmUp = (usize, mpsc::Sender<Result<()>>);
 
@@ -139,8 +140,7 @@ impl Queue {
 
     /// Whether there is something to take.
     fn has_news(&self) -> bool {
-        let inbox = self.inbox.lock();
-        inbox.closed || !inbox.jobs.is_empty() || inbox.warm_up.is_some()
+        !self.inbox.lock().is_empty()
     }
 
     /// Ends the worker. Whoever waits, or comes later, is told so.
@@ -152,16 +152,27 @@ impl Queue {
         self.arrived.notify_one();
     }
 
-    /// What has arrived; waits for something when `idle`. `None` when the worker is to end.
-    fn take(&self, idle: bool) -> Option<Inbox> {
+    /// What has arrived; when `idle`, waits for something, at most until then. `None` when the worker is to end.
+    fn take(&self, idle: bool, until: Option<Instant>) -> Option<Inbox> {
         let mut inbox = self.inbox.lock();
-        while idle && !inbox.closed && inbox.jobs.is_empty() && inbox.warm_up.is_none() {
-            self.arrived.wait(&mut inbox);
+        while idle && inbox.is_empty() {
+            match until {
+                None => self.arrived.wait(&mut inbox),
+                Some(until) if self.arrived.wait_until(&mut inbox, until).timed_out() => break,
+                Some(_) => {}
+            }
         }
         match inbox.closed {
             true => None,
             false => Some(std::mem::take(&mut *inbox)),
         }
+    }
+}
+
+impl Inbox {
+    /// Whether the worker has nothing to do about it.
+    fn is_empty(&self) -> bool {
+        !self.closed && self.jobs.is_empty() && self.warm_up.is_none()
     }
 }
 

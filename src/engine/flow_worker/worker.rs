@@ -4,10 +4,11 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::Queue;
 use super::batch::{Batch, Planned, Planner, fits};
 use super::job::Job;
 use super::prefixes::Prefixes;
+use super::trim::Trim;
+use super::{Inbox, Queue};
 use crate::engine::turn::{Turn, TurnGuard};
 use crate::model::Mel;
 use crate::model::flow::{Attention, FlowRunner, Row, Running};
@@ -17,6 +18,8 @@ use crate::{Error, Result, limits};
 pub(super) struct Worker {
     runner: FlowRunner,
     pool: PagePool,
+    /// `None` where memory is kept.
+    trim: Option<Trim>,
     prefixes: Prefixes,
     planner: Planner,
     turn: Option<Arc<Turn>>,
@@ -42,6 +45,7 @@ impl Worker {
             left,
         };
         Self {
+            trim: (runner.flow().gives_memory_back()).then(|| Trim::new(pool.clone())),
             prefixes: Prefixes::new(pool.total() / limits::FLOW_PREFIX_PART),
             runner,
             pool,
@@ -56,7 +60,7 @@ impl Worker {
 
     /// Works until the queue is closed. Every round makes one run of a graph, of the batch that is due first.
     pub fn run(mut self) {
-        while let Some(news) = self.queue.take(self.waiting.is_empty() && self.active.is_empty()) {
+        while let Some(news) = self.news() {
             if let Some((rows, done)) = news.warm_up {
                 let attention = Attention::Chunked {
                     left: self.planner.left,
@@ -64,11 +68,28 @@ impl Worker {
                 let _ = done.send(self.runner.capture(attention, rows));
             }
             self.waiting.extend(news.jobs);
+            self.trim();
             self.forget_cancelled();
             if self.may_begin() {
                 self.begin();
             }
             self.advance();
+        }
+    }
+
+    /// What has arrived. Waits for something when there is nothing to do.
+    fn news(&self) -> Option<Inbox> {
+        let idle = self.waiting.is_empty() && self.active.is_empty();
+        self.queue.take(idle, self.trim.as_ref().and_then(Trim::due))
+    }
+
+    /// Gives memory back when it is time to. Between runs no graph reads or writes the pages.
+    fn trim(&mut self) {
+        let Some(trim) = &mut self.trim else { return };
+        let runner = &self.runner;
+        if let Err(error) = trim.round(Instant::now(), |pages| runner.discard(pages)) {
+            tracing::warn!(%error, "the flow keeps the memory of pages that are not in use");
+            self.trim = None;
         }
     }
 

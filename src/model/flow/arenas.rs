@@ -71,6 +71,8 @@ struct Arena {
     input: String,
     output: String,
     shape: Vec<usize>,
+    /// Elements of one page.
+    page: usize,
     buffer: Buffer,
 }
 
@@ -95,6 +97,7 @@ impl Arenas {
                 input: cache.name.clone(),
                 output: cache.output.clone(),
                 shape,
+                page,
                 buffer,
             })
         };
@@ -108,6 +111,12 @@ impl Arenas {
             binding.output(&arena.output, &arena.buffer, 0, &arena.shape)?;
         }
         Ok(())
+    }
+
+    /// Forgets what `page` holds; its memory goes back to the system.
+    pub fn discard(&self, page: usize) -> Result<()> {
+        let discard = |arena: &Arena| arena.buffer.discard(page * arena.page..(page + 1) * arena.page);
+        self.0.iter().try_for_each(discard)
     }
 }
 

@@ -88,6 +88,11 @@ impl Flow {
         Self { batches, ..self }
     }
 
+    /// Whether its pages are the CPU's memory, which costs nothing while nobody uses it.
+    pub fn gives_memory_back(&self) -> bool {
+        self.estimator.device() == Device::Cpu
+    }
+
     /// Bytes of one page.
     pub fn page_bytes(&self) -> u64 {
         arenas::page_bytes(&self.config, self.ratio)

@@ -143,6 +143,16 @@ impl FlowRunner {
         mels
     }
 
+    /// Gives the memory of these pages back to the system. Nobody may hold them: what they hold is lost.
+    pub fn discard(&self, pages: &[i64]) -> Result<()> {
+        for &page in pages {
+            let page = page as usize;
+            self.arenas.0.discard(page)?;
+            self.arenas.1.discard(page)?;
+        }
+        Ok(())
+    }
+
     /// Captures the shapes that streams mostly have, of up to `most` rows, where the device captures graphs. Nothing
     /// else may use the device meanwhile.
     pub fn capture(&mut self, attention: Attention, most: usize) -> Result<()> {
