@@ -51,13 +51,15 @@ fn memory_given_back_changes_no_mel() {
     assert!(given >= 3 * 4, "pages went back in between: {given}");
 }
 
-/// Guarantees that a worker with nothing to do gives back the memory of the pages nobody holds.
+/// Guarantees that a worker with nothing to do gives back the memory of the pages nobody holds, also when an utterance
+/// lets go of them while the worker already waits.
 #[test]
 fn an_idle_worker_gives_memory_back() {
     let case = long_case(92);
     let worker = flow_worker(None);
     let mut stream = case.open(&worker);
     stream.chunk(&case.tokens[..60], false, &keep_going).unwrap();
+    std::thread::sleep(limits::CANCEL_POLL);
     drop(stream);
     assert!(worker.pages().has_spare());
     let end = Instant::now() + 10 * limits::FLOW_TRIM_WINDOW;

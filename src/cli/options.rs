@@ -38,7 +38,7 @@ pub struct ModelArgs {
     #[arg(long, env = "COSYSERVE_DEVICE", value_name = "LIST", default_value = "cpu", value_parser = devices)]
     device: String,
     /// Memory for flow state that later chunks and requests of a voice reuse, per device [default: 1024 on a CPU, taken
-    /// as it is used; 16384 on a GPU, taken at once]
+    /// as it is used; a quarter of a GPU's free memory, 16384 at most, taken at once]
     #[arg(long, env = "COSYSERVE_FLOW_CACHE", value_name = "MIB", value_parser = clap::value_parser!(u64).range(..=1_048_576))]
     flow_cache: Option<u64>,
     /// Speech before a chunk that the flow sees while streaming; 0 is all [default: as the model says]
@@ -48,7 +48,7 @@ pub struct ModelArgs {
     /// directory]
     #[arg(long, env = "COSYSERVE_TENSORRT_CACHE", value_name = "DIR")]
     tensorrt_cache: Option<PathBuf>,
-    /// Syntheses at work at once [default: 4 on a CPU, 32 on each GPU]
+    /// Syntheses at work at once [default: 4 on a CPU; on each GPU what its memory holds, 32 at most]
     #[arg(long, env = "COSYSERVE_MAX_CONC", value_name = "N", value_parser = at_least_one)]
     max_conc: Option<usize>,
     /// Requests that may wait beyond those; more are told to come back later

@@ -15,66 +15,13 @@ use ort::session::SharedSessionInner;
 use ort::value::{Tensor, TensorRefMut};
 use parking_lot::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use super::Graph;
+use super::{Element, Graph, HostElement};
 use crate::{Error, Result};
 
 /// Alignment of buffers on the CPU: a cache line, the widest vector load.
 const ALIGN: usize = 64;
 /// Bytes zeroed at once on a device: bounds the zeros held on the host.
 const ZEROS: usize = 8 << 20;
-
-/// Type of a buffer's elements.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Element {
-    /// 32-bit float.
-    F32,
-    /// 16-bit float.
-    F16,
-    /// 64-bit integer.
-    I64,
-    /// 32-bit integer.
-    I32,
-}
-
-impl Element {
-    /// Bytes of one element.
-    pub fn bytes(self) -> usize {
-        match self {
-            Element::F16 => 2,
-            Element::F32 | Element::I32 => 4,
-            Element::I64 => 8,
-        }
-    }
-
-    /// The float type called `name` (`f32` or `f16`) in a bundle's manifest.
-    pub fn float(name: &str) -> Result<Self> {
-        match name {
-            "f32" => Ok(Element::F32),
-            "f16" => Ok(Element::F16),
-            other => Err(Error::Internal(format!("caches of type {other:?} are not known"))),
-        }
-    }
-}
-
-/// A Rust type of buffer elements: any bits are a value, and zero bits are zero.
-pub trait HostElement: sealed::Sealed + Copy + 'static {
-    /// Its element type.
-    const ELEMENT: Element;
-}
-
-mod sealed {
-    pub trait Sealed {}
-}
-
-macro_rules! host_element {
-    ($($rust:ty => $element:ident),*) => {$(
-        impl sealed::Sealed for $rust {}
-        impl HostElement for $rust {
-            const ELEMENT: Element = Element::$element;
-        }
-    )*};
-}
-host_element!(f32 => F32, f16 => F16, i64 => I64, i32 => I32);
 
 /// One allocation; clones name the same memory, and bindings keep it alive.
 #[derive(Clone)]

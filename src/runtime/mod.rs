@@ -6,6 +6,7 @@
 mod binding;
 mod device;
 mod driver;
+mod element;
 mod graph;
 mod heap;
 mod library;
@@ -18,8 +19,9 @@ mod tests;
 pub use binding::Binding;
 pub use device::Device;
 pub use driver::DeviceMemory;
+pub use element::{Element, HostElement};
 pub use graph::{Graph, GraphOptions, Input, Positional};
 pub use heap::give_large_blocks_back;
 pub use library::{Options, Runtime};
-pub use memory::{Buffer, Element, HostElement, HostSlice, HostSliceMut};
+pub use memory::{Buffer, HostSlice, HostSliceMut};
 pub use providers::Engines;

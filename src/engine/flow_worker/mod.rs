@@ -49,6 +49,8 @@ type WarmUp = (usize, mpsc::Sender<Result<()>>);
 struct Inbox {
     jobs: Vec<Job>,
     warm_up: Option<WarmUp>,
+    /// An utterance has given pages back: their memory may be too much now.
+    freed: bool,
     closed: bool,
 }
 
@@ -138,6 +140,12 @@ impl Queue {
         Ok(())
     }
 
+    /// Says that pages have come back, to a worker that waits without an end: it may have to give memory back.
+    fn freed(&self) {
+        self.inbox.lock().freed = true;
+        self.arrived.notify_one();
+    }
+
     /// Whether there is something to take.
     fn has_news(&self) -> bool {
         !self.inbox.lock().is_empty()
@@ -172,7 +180,7 @@ impl Queue {
 impl Inbox {
     /// Whether the worker has nothing to do about it.
     fn is_empty(&self) -> bool {
-        !self.closed && self.jobs.is_empty() && self.warm_up.is_none()
+        !self.closed && self.jobs.is_empty() && self.warm_up.is_none() && !self.freed
     }
 }
 

@@ -62,6 +62,14 @@ impl Drop for Begun {
     }
 }
 
+impl Drop for FlowStream {
+    fn drop(&mut self) {
+        self.begun = None;
+        self.progress = None;
+        self.queue.freed();
+    }
+}
+
 impl FlowStream {
     pub(super) fn new(
         queue: Arc<Queue>,
