@@ -18,7 +18,7 @@ TINY := $(BUNDLES)/tiny-cosyvoice2
 EXPORTER := $(shell find onnx/cosyserve_onnx -name '*.py' 2>/dev/null)
 PYTEST_DIRS := onnx/tests tests/clients
 
-.PHONY: help setup setup-gpu serve test test-rust test-python test-bundle lint fmt bench clean
+.PHONY: help setup setup-gpu serve test test-rust test-python test-bundle lint fmt bench measure soak clean
 
 help: ## Lists the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  %-12s %s\n", $$1, $$2 }'
@@ -73,8 +73,17 @@ fmt: $(VENV_READY) ## Formats Rust and Python
 	$(CARGO) fmt
 	cd onnx && ../$(VENV)/bin/ruff check --fix .
 
-bench: setup ## Measures the release build (ARGS)
+bench: setup ## Times the parts: features, sampling, encoders, one model step (ARGS)
+	$(CARGO) bench --locked -- $(ARGS)
+
+measure: setup ## Measures whole requests with the release build (ARGS)
 	$(CARGO) run --release --locked -- bench $(ARGS)
+
+MINUTES ?= 20
+
+soak: setup ## Speaks for MINUTES (20) and fails when the server's memory grows
+	$(CARGO) build --release --locked
+	tests/soak.sh $(MINUTES)
 
 clean: ## Removes everything that was built or fetched
 	rm -rf target .venv .runtime .pytest_cache .ruff_cache

@@ -49,14 +49,53 @@ pub const SEGMENT_SPEECH_TOKENS: usize = 1_500;
 pub const SEGMENT_TEXT_TOKENS: usize = 1_024;
 /// Audio chunks made but not yet sent, per request: a slow reader stops its own synthesis here.
 pub const CHUNKS_IN_FLIGHT: usize = 4;
+/// A stream that has not begun waits so long for one that is about to run dry: a pause in what is heard is worse than a
+/// later beginning.
+pub const FIRST_AUDIO_PATIENCE: Duration = Duration::from_millis(250);
+/// Head start of streams over a whole answer: nobody listens to it before it is complete, so streams go first until it
+/// is this old (and then whenever it is made slower than it plays).
+pub const WHOLE_ANSWER_PATIENCE: Duration = Duration::from_secs(10);
+/// Syntheses at work at once on a CPU, unless the command line says otherwise.
+pub const CONCURRENCY_CPU: usize = 4;
+/// Syntheses at work at once on each GPU at most, unless the command line says otherwise.
+pub const CONCURRENCY_GPU: usize = 32;
+/// Bytes of a GPU's memory that a 0.5B model takes however many requests there are.
+pub const GPU_BYTES_FIXED: u64 = 9 << 30;
+/// Bytes that it takes for each request at work: its language model's slot, its rows of captured shapes.
+pub const GPU_BYTES_PER_SLOT: u64 = 850 << 20;
+/// Utterances the vocoder runs at once on a GPU.
+pub const VOCODER_BATCH: usize = 16;
+/// Mel frames of all of them together: bounds the memory of a batch.
+pub const VOCODER_BATCH_FRAMES: usize = 4_096;
+/// New mel frames of a streamed vocoder run on CUDA, where every other width costs a new plan: a chunk's.
+pub const VOCODER_NEW_FRAMES: usize = 50;
+/// Mel frames of the first one, ascending: the shortest first chunk, one between, a whole chunk (the stretch holds one
+/// frame back).
+pub const VOCODER_FIRST_FRAMES: [usize; 3] = [20, 34, 49];
+/// Rows of batched vocoder runs on CUDA, ascending; the last is `VOCODER_BATCH`.
+pub const VOCODER_ROWS: [usize; 5] = [1, 2, 4, 8, VOCODER_BATCH];
 /// Requests that may wait for a lane when the command line does not say otherwise.
 pub const QUEUE_LENGTH: usize = 64;
 /// Time one request may take, from its arrival to its last sample, unless the command line says otherwise.
 pub const REQUEST_DEADLINE: Duration = Duration::from_secs(300);
 /// Seconds named in `Retry-After` when the server is full.
 pub const RETRY_AFTER_SECONDS: u32 = 2;
+/// Requests that a paced `bench` keeps open; more are counted as failed.
+pub const BENCH_OPEN_REQUESTS: usize = 1024;
+/// Time `bench` waits for one answer of a server.
+pub const BENCH_PATIENCE: Duration = Duration::from_secs(600);
+/// Bytes of an answer without audio that `bench` reads.
+pub const BENCH_ANSWER_BYTES: usize = 4 << 20;
+/// Bytes of a file of texts for `bench`.
+pub const BENCH_TEXT_BYTES: u64 = 4 << 20;
 /// Time a draining server waits for running requests.
 pub const DRAIN_DEADLINE: Duration = Duration::from_secs(30);
+/// Speech tokens sampled ahead of a request's own thread (5 s of speech).
+pub const LM_TOKENS_AHEAD: usize = 128;
+/// Bound runs of the language model that are kept, one for every window of slots; more are bound again.
+pub const LM_WINDOWS: usize = 64;
+/// Threads that help to sample the rows of one step of the language model on a GPU.
+pub const LM_SAMPLING_THREADS: usize = 7;
 /// Voices prepared from request prompts and kept for reuse.
 pub const PROMPT_CACHE_ENTRIES: usize = 64;
 /// Size of one log file before it rotates is by day; this many days are kept.
@@ -85,3 +124,56 @@ pub const PARSE_IN_PLACE_BYTES: usize = 256 << 10;
 pub const REQUEST_ID_CHARS: usize = 64;
 /// Log lines waiting for the log file's writer; more are dropped rather than waited for.
 pub const LOG_LINES_BUFFERED: usize = 16_384;
+/// Bytes of the flow's page pool on a CPU, unless the command line says otherwise. Pages cost memory once they are
+/// used.
+pub const FLOW_CACHE_BYTES_CPU: u64 = 1 << 30;
+/// Bytes of the flow's page pool on a GPU at most, unless the command line says otherwise; taken when the model is
+/// loaded.
+pub const FLOW_CACHE_BYTES_GPU: u64 = 16 << 30;
+/// Of a GPU's free memory, one part in so many is for it.
+pub const FLOW_CACHE_PART: u64 = 4;
+/// Pages of the flow's pool that were free for so long, and up to twice as long, give their memory back to the system
+/// where it is the CPU's.
+pub const FLOW_TRIM_WINDOW: Duration = Duration::from_secs(2);
+/// Pages whose memory goes back at once: giving back one of 6 MB takes half a millisecond, and streams wait meanwhile.
+pub const FLOW_TRIM_PAGES: usize = 16;
+/// Of the flow's page pool, one part in so many is kept for the prompts of voices.
+pub const FLOW_PREFIX_PART: usize = 2;
+/// Utterances in one run of the flow on a GPU.
+pub const FLOW_BATCH: usize = 32;
+/// Query-key pairs of one run of the flow, over all rows: bounds the memory of its attention.
+pub const FLOW_BATCH_PAIRS: usize = 8 << 20;
+/// Runs of the flow begun and not finished: one due earlier goes before one that is at work.
+pub const FLOW_RUNS: usize = 4;
+/// New tokens of a flow run on a GPU that does not stop for one due earlier: shorter ones are over soon, and what
+/// arrives meanwhile then runs together.
+pub const FLOW_SHORT_RUN_TOKENS: usize = 100;
+/// Shapes of flow runs kept bound, beside the captured ones.
+pub const FLOW_SHAPES: usize = 8;
+/// Shapes captured before a GPU serves, for each power of two of rows: (new chunks, pages of history), up to 24 s. One
+/// new chunk at a stream's beginning and end, two and four between. A shape met for the first time takes a few hundred
+/// milliseconds, which streams that play would hear.
+pub const FLOW_CAPTURED_PAGES: [(usize, usize); 14] = [
+    (1, 3),
+    (1, 7),
+    (1, 11),
+    (1, 15),
+    (1, 23),
+    (2, 2),
+    (2, 6),
+    (2, 10),
+    (2, 14),
+    (2, 22),
+    (4, 4),
+    (4, 8),
+    (4, 12),
+    (4, 20),
+];
+/// Requests on a GPU beyond which a new stream begins with a longer chunk: its next one will take longer too.
+pub const CROWDED_LANE: usize = 4;
+/// Blocks of the heap of so many bytes and more go back to the system when they are freed.
+pub const HEAP_BLOCK_BYTES: i32 = 1 << 20;
+/// Free bytes at the end of a heap that it keeps.
+pub const HEAP_END_BYTES: i32 = 16 << 20;
+/// How often a request that waits for a stage looks whether anybody still wants its answer.
+pub const CANCEL_POLL: Duration = Duration::from_millis(50);

@@ -175,7 +175,7 @@ fn bench_reports_json() {
         "bench",
         "--requests",
         "2",
-        "--concurrency",
+        "--streams",
         "2",
         "--text",
         "你好。",
@@ -191,6 +191,18 @@ fn bench_reports_json() {
         "{report}"
     );
     assert!(report["rtf"]["p99"].as_f64().unwrap() > 0.0, "{report}");
+    assert!(report["underruns"]["stalls"].is_u64(), "{report}");
+    assert_eq!((&report["failed"], &report["streams"]), (&0.into(), &2.into()));
+}
+
+#[test]
+fn bench_without_a_server_says_so() {
+    let data = tempfile::tempdir().unwrap();
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", taken.local_addr().unwrap());
+    drop(taken);
+    fails(data.path(), &["bench", "--url", &url], 1, &url);
+    fails(data.path(), &["bench", "--url", "ftp://a"], 1, "--url ftp://a");
 }
 
 #[test]

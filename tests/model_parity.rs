@@ -2,16 +2,12 @@
 //! CosyVoice 2 checkpoint. `make test` exports it first; see tests/support.
 mod support;
 
-use cosyserve::model::flow::{Flow, FlowInput};
 use cosyserve::model::llm::Llm;
 use cosyserve::model::prompt_encoder::PromptEncoder;
 use cosyserve::model::vocoder::{Vocoder, VocoderState};
 use cosyserve::model::{Mel, mel};
-use support::{Golden, bundle, max_error, runtime, snr_db};
-
-fn keep_going() -> cosyserve::Result<()> {
-    Ok(())
-}
+use cosyserve::runtime::Device;
+use support::{FlowCase, Golden, bundle, keep_going, max_error, runtime, snr_db, vocoder_graphs};
 
 fn log_softmax(logits: &[f32]) -> Vec<f32> {
     let max = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
@@ -25,7 +21,7 @@ fn log_softmax(logits: &[f32]) -> Vec<f32> {
 /// Guarantees the language model's log-probabilities at prefill and eight decode steps through the shared KV buffer.
 #[test]
 fn llm_log_probabilities() {
-    let llm = Llm::load(runtime(), &bundle()).unwrap();
+    let mut llm = Llm::load(runtime(), &bundle(), Device::Cpu, 2).unwrap();
     let config = llm.config().clone();
     let golden = Golden::open("llm_2");
     for case in ["zero_shot", "cross_lingual"] {
@@ -41,76 +37,24 @@ fn llm_log_probabilities() {
         );
         let expected = golden.floats(&format!("{case}/step_logp"));
         let rows: Vec<&[f32]> = expected.chunks(config.speech_vocab).collect();
-        let (mut sequence, logits) = llm.prefill(&ids, rows.len()).unwrap();
-        let mut worst = max_error(&log_softmax(&logits), rows[0]);
+        let slot = llm.open().unwrap();
+        let mut worst = max_error(&log_softmax(&llm.prefill(&slot, &ids).unwrap()), rows[0]);
         for (token, row) in ints("greedy_tokens").iter().zip(&rows[1..]) {
-            let logits = llm.step(&mut sequence, *token as usize).unwrap();
-            worst = worst.max(max_error(&log_softmax(&logits), row));
+            let mut step = llm.step(&[(&slot, *token as usize)]).unwrap();
+            worst = worst.max(max_error(&log_softmax(step.rows()[0]), row));
         }
         println!("llm {case}: max log-probability error {worst:.2e}");
         assert!(worst <= 1e-3, "{case}: {worst}");
     }
 }
 
-/// Guarantees the flow's mel in every case of the goldens: streaming or not, final or not, with prompt or without.
-#[test]
-fn flow_mel() {
-    let flow = Flow::load(runtime(), &bundle()).unwrap();
-    let golden = Golden::open("flow_2");
-    let cases = [
-        ("final1_stream1", true, true),
-        ("final1_stream0", false, true),
-        ("final0_stream1", true, false),
-        ("final0_stream0", false, false),
-        ("noprompt_final1_stream0", false, true),
-    ];
-    for (case, streaming, finalize) in cases {
-        let input = FlowCase::read(&golden, case);
-        let mel = flow
-            .infer(&input.input(&input.tokens, streaming, finalize), &keep_going)
-            .unwrap();
-        let worst = max_error(&mel.data, &golden.floats(&format!("{case}/mel")));
-        println!("flow {case}: max mel error {worst:.2e}");
-        assert!(worst <= 2e-3, "{case}: {worst}");
-    }
-}
-
-struct FlowCase {
-    prompt_tokens: Vec<i64>,
-    prompt_feat: Vec<f32>,
-    embedding: Vec<f32>,
-    tokens: Vec<i64>,
-}
-
-impl FlowCase {
-    fn read(golden: &Golden, case: &str) -> Self {
-        Self {
-            prompt_tokens: golden.ints(&format!("{case}/prompt_token")),
-            prompt_feat: golden.floats(&format!("{case}/prompt_feat")),
-            embedding: golden.floats(&format!("{case}/embedding")),
-            tokens: golden.ints(&format!("{case}/token")),
-        }
-    }
-
-    fn input<'a>(&'a self, tokens: &'a [i64], streaming: bool, finalize: bool) -> FlowInput<'a> {
-        FlowInput {
-            prompt_tokens: &self.prompt_tokens,
-            prompt_feat: &self.prompt_feat,
-            embedding: &self.embedding,
-            tokens,
-            streaming,
-            finalize,
-        }
-    }
-}
-
 /// Guarantees f0 and samples of the vocoder, with the reference's source injected.
 #[test]
 fn vocoder_audio() {
-    let vocoder = Vocoder::load(runtime(), &bundle()).unwrap();
+    let vocoder = vocoder_graphs();
     let golden = Golden::open("hift_2");
     let mel = golden.matrix("full/mel");
-    let f0 = vocoder.f0(&mel).unwrap();
+    let f0 = vocoder.f0(&[&mel]).unwrap().concat();
     let error = max_error(&f0, &golden.floats("full/f0"));
     println!("vocoder f0: max error {error:.2e} Hz");
     assert!(error <= 1e-2, "f0: {error}");
@@ -122,39 +66,47 @@ fn vocoder_audio() {
         let mel = golden.matrix(mel_of);
         let expected = golden.floats(&format!("{case}/audio"));
         let source = source.map_or_else(|| vec![0.0; expected.len()], |s| golden.floats(s));
-        let snr = snr_db(&vocoder.decode(&mel, &source).unwrap(), &expected);
+        let audio = vocoder.decode(&[&mel], &[&source]).unwrap().concat();
+        let snr = snr_db(&audio, &expected);
         println!("vocoder {case}: SNR {snr:.1} dB");
         assert!(snr >= 50.0, "{case}: {snr}");
     }
 }
 
 /// Guarantees the chunked synthesis: the flow's mel of every chunk, the mel that reaches the vocoder, and the samples
-/// decoded from the reference's source, cross-fades included.
+/// decoded from the reference's source, cross-fades included. The reference's last chunk has full attention.
 #[test]
 fn streamed_chunks() {
     let bundle = bundle();
-    let flow = Flow::load(runtime(), &bundle).unwrap();
-    let vocoder = Vocoder::load(runtime(), &bundle).unwrap();
+    let vocoder = vocoder_graphs();
     let golden = Golden::open("stream_2");
     let case = FlowCase::read(&golden, "stream");
-    let ratio = bundle.manifest.token_mel_ratio;
+    let worker = support::flow_worker(None);
+    let (mut stream, mut whole) = (case.open(&worker), case.open(&worker));
     let cached = bundle.manifest.vocoder.cache_mel_frames;
     let hop = bundle.manifest.vocoder.hop;
     let window = cosyserve::dsp::fade::hamming(2 * cached * hop);
-    let (mut offset, mut carried_mel, mut carried_speech) = (0, Mel::default(), Vec::new());
+    let (mut made, mut carried_mel, mut carried_speech) = (Mel::default(), Mel::default(), Vec::new());
     for (chunk, finalize) in [(0, false), (1, false), (2, true)] {
         let key = |name: &str| format!("stream/chunk{chunk}/{name}");
         let n = golden.ints(&key("n_token"))[0] as usize;
-        let made = flow
-            .infer(&case.input(&case.tokens[..n], !finalize, finalize), &keep_going)
-            .unwrap();
+        let new = match finalize {
+            false => stream.chunk(&case.tokens[..n], false, &keep_going).unwrap(),
+            true => {
+                let all = whole.whole(&case.tokens[..n], &keep_going).unwrap();
+                let new = mel::frames(&all, made.cols, all.cols);
+                made = mel::frames(&all, 0, made.cols);
+                new
+            }
+        };
+        made = mel::join(&made, &new);
         let error = max_error(&made.data, &golden.floats(&key("mel")));
-        let new = mel::frames(&made, offset * ratio, made.cols);
         let to_vocoder = mel::join(&carried_mel, &new);
         let hift_error = max_error(&to_vocoder.data, &golden.floats(&key("hift_mel")));
         let mut audio = vocoder
-            .decode(&to_vocoder, &golden.floats(&key("hift_source")))
-            .unwrap();
+            .decode(&[&to_vocoder], &[&golden.floats(&key("hift_source"))])
+            .unwrap()
+            .concat();
         if chunk > 0 {
             cosyserve::dsp::fade::cross_fade(&mut audio, &carried_speech, &window);
         }
@@ -172,11 +124,6 @@ fn streamed_chunks() {
             error <= 2e-3 && hift_error <= 2e-3 && snr >= 50.0,
             "chunk {chunk}"
         );
-        offset = n - if finalize {
-            0
-        } else {
-            flow.config().lookahead_tokens
-        };
     }
 }
 
@@ -184,18 +131,21 @@ fn streamed_chunks() {
 /// samples, and the join shaped by the same fade.
 #[test]
 fn pushed_chunks_have_the_length_of_the_whole() {
-    let vocoder = Vocoder::load(runtime(), &bundle()).unwrap();
+    let graphs = vocoder_graphs();
+    let vocoder = Vocoder::new(&bundle()).unwrap();
     let mel = Golden::open("flow_2").matrix("final1_stream1/mel");
-    let mut silent = || 0.0;
+    let silent = || 0.0;
     let mut whole_state = VocoderState::default();
-    let whole = vocoder.push(&mut whole_state, &mel, true, &mut silent).unwrap();
+    let whole = vocoder
+        .push(&graphs, &mut whole_state, &mel, true, silent)
+        .unwrap();
     let mut state = VocoderState::default();
     let mut streamed = Vec::new();
     for (from, to) in [(0, 50), (50, 100), (100, mel.cols)] {
         let part = mel::frames(&mel, from, to);
         streamed.extend(
             vocoder
-                .push(&mut state, &part, to == mel.cols, &mut silent)
+                .push(&graphs, &mut state, &part, to == mel.cols, silent)
                 .unwrap(),
         );
     }
@@ -205,12 +155,10 @@ fn pushed_chunks_have_the_length_of_the_whole() {
 /// Guarantees the speed change of whole utterances: the stretched mel the reference vocodes.
 #[test]
 fn speed_changes_the_mel_as_the_reference() {
-    let flow = Flow::load(runtime(), &bundle()).unwrap();
     let golden = Golden::open("stream_2");
     let case = FlowCase::read(&golden, "speed1.3");
-    let mel = flow
-        .infer(&case.input(&case.tokens, false, true), &keep_going)
-        .unwrap();
+    let worker = support::flow_worker(None);
+    let mel = case.open(&worker).whole(&case.tokens, &keep_going).unwrap();
     let stretched = cosyserve::dsp::stretch::stretch(&mel, 1.3);
     let error = max_error(&stretched.data, &golden.floats("speed1.3/chunk0/hift_mel"));
     println!("speed 1.3: max mel error {error:.2e}");
@@ -220,7 +168,7 @@ fn speed_changes_the_mel_as_the_reference() {
 /// Guarantees what a prompt recording becomes: speech tokens, speaker embedding and mel of the reference's front end.
 #[test]
 fn prompt_features() {
-    let encoder = PromptEncoder::load(runtime(), &bundle()).unwrap();
+    let encoder = PromptEncoder::load(runtime(), &bundle(), Device::Cpu).unwrap();
     let golden = Golden::open("frontend_2");
     let (samples, rate) = support::prompt_wav();
     let resampled = |to| cosyserve::dsp::resample::resample(&samples, rate, to);

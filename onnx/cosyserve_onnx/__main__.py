@@ -1,4 +1,4 @@
-"""Command line: export, check, inspect."""
+"""Command line: export, random, check, inspect."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ import sys
 from pathlib import Path
 
 from .errors import ExportError
-from .export import PRECISIONS, Options, export
+from .export import PRECISIONS, Options, export, write
+from .random_model import BUNDLED, SIZES, random_checkpoint
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -16,12 +17,29 @@ def _parser() -> argparse.ArgumentParser:
     make = commands.add_parser("export", help="turn an official checkpoint directory into a bundle")
     make.add_argument("checkpoint", type=Path)
     make.add_argument("bundle", type=Path)
-    make.add_argument("--precision", choices=PRECISIONS, default="fp32", help="int8 for CPUs, fp16 for GPUs")
     make.add_argument("--name", help="model name to show (default: the checkpoint's directory name)")
     make.add_argument("--licence", default="Apache-2.0", help="licence of the weights (default: %(default)s)")
-    make.add_argument(
-        "--noise-seconds", type=int, default=300, help="longest speech, prompt included (default: %(default)s)"
+    random = commands.add_parser("random", help="make a bundle with random weights, to measure speed and memory")
+    random.add_argument("bundle", type=Path)
+    random.add_argument("--size", choices=SIZES, default="0.5b", help="shape of the model (default: %(default)s)")
+    random.add_argument("--seed", type=int, default=0, help="other seeds, other weights (default: %(default)s)")
+    random.add_argument(
+        "--lender",
+        type=Path,
+        default=BUNDLED,
+        metavar="BUNDLE",
+        help="whose tokenizer, speaker encoder and speech tokenizer to copy (default: the bundled voice)",
     )
+    for command in (make, random):
+        command.add_argument("--precision", choices=PRECISIONS, default="fp32", help="CPU: int8, int4; GPU: fp16")
+        command.add_argument(
+            "--noise-seconds", type=int, default=300, help="longest speech, prompt included (default: %(default)s)"
+        )
+        command.add_argument(
+            "--left-context-chunks", type=int, metavar="N",
+            help="attention chunks (1 s each) a streamed chunk sees before its own, unless the server says otherwise "
+            "(default: all)",
+        )  # fmt: skip
     test = commands.add_parser("check", help="compare a bundle's stages with the reference's numbers")
     test.add_argument("bundle", type=Path)
     test.add_argument("goldens", type=Path)
@@ -35,8 +53,20 @@ def main(arguments: list[str] | None = None) -> int:
     args = _parser().parse_args(arguments)
     try:
         if args.command == "export":
-            options = Options(args.precision, args.name, args.licence, args.noise_seconds, log=print)
+            options = Options(
+                args.precision, args.name, args.licence, args.noise_seconds, args.left_context_chunks, log=print
+            )
             export(args.checkpoint, args.bundle, options)
+            return 0
+        if args.command == "random":
+            options = Options(
+                args.precision,
+                licence="none",
+                noise_seconds=args.noise_seconds,
+                left_chunks=args.left_context_chunks,
+                log=print,
+            )
+            write(random_checkpoint(args.size, args.seed, args.lender), args.bundle, options)
             return 0
         if args.command == "check":
             from .check import check

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from . import hyper_yaml
+import numpy as np
+from tokenizers import Tokenizer
+
+from . import hyper_yaml, text_tokenizer, torch_file
 from .errors import ExportError
 from .hyper_yaml import Tagged
 
@@ -19,6 +23,7 @@ _GENERATIONS = {
 }
 _SUPPORTED = (2,)
 _PRETRAINED = "CosyVoice-BlankEN"
+TOKEN_TEXT_RATIO = (2.0, 20.0)  # the reference's
 
 
 @dataclass
@@ -29,11 +34,24 @@ class Checkpoint:
     generation: int
     yaml: dict[str, Any]
     files: dict[str, Path] = field(default_factory=dict)
+    ratios: tuple[float, float] = TOKEN_TEXT_RATIO  # least and most speech tokens per text token
 
     @property
     def qwen_config(self) -> dict[str, Any]:
         """The language model's config.json."""
         return json.loads(self.files["config"].read_text(encoding="utf-8"))
+
+    def state(self, name: str) -> Mapping[str, np.ndarray]:
+        """The weights of `llm`, `flow` or `hift`."""
+        return torch_file.load_state(self.files[name])
+
+    def tokenizer(self) -> Tokenizer:
+        """The text tokenizer, special tokens included."""
+        return text_tokenizer.build(self.files["vocab"], self.files["merges"], self.generation)
+
+    def speakers(self) -> Any:
+        """What spk2info.pt holds; nothing without one."""
+        return torch_file.load(self.files["speakers"]) if "speakers" in self.files else {}
 
 
 def _generation(config: dict[str, Any], path: Path) -> int:

@@ -11,7 +11,7 @@ import onnxruntime as ort
 
 from .errors import ExportError
 
-FULL = 1 << 30  # a chunk longer than any utterance: full attention
+FORMAT = 2  # of bundle.json
 
 
 def read_manifest(bundle: Path) -> dict[str, Any]:
@@ -20,8 +20,8 @@ def read_manifest(bundle: Path) -> dict[str, Any]:
     if not path.is_file():
         raise ExportError(f"{bundle}: no bundle.json inside")
     manifest = json.loads(path.read_text(encoding="utf-8"))
-    if manifest.get("format") != 1:
-        raise ExportError(f"{path}: format {manifest.get('format')} is not known")
+    if manifest.get("format") != FORMAT:
+        raise ExportError(f"{path}: format {manifest.get('format')} is not {FORMAT}; export it again")
     return manifest
 
 
@@ -77,66 +77,6 @@ class Llm:
             binding.bind_ortvalue_output(f"present.{name}", value)
         self._session.run_with_iobinding(binding)
         return binding.get_outputs()[0].numpy()
-
-
-class Flow:
-    """Tokens to mel: encoder, fixed noise, Euler steps with classifier-free guidance."""
-
-    def __init__(self, bundle: Path, manifest: dict[str, Any], threads: int = 0):
-        self.facts = manifest["flow"]
-        self.ratio, self.bins = manifest["token_mel_ratio"], manifest["mel"]["bins"]
-        self._encoder = session(bundle / self.facts["encoder"]["file"], threads)
-        self._estimator = session(bundle / self.facts["estimator"]["file"], threads)
-        noise = self.facts["noise"]
-        self.noise = np.fromfile(bundle / noise["file"], "<f4").reshape(self.bins, noise["frames"])
-
-    def encode(self, tokens: np.ndarray, embedding: np.ndarray, final: bool, streaming: bool) -> list[np.ndarray]:
-        """mu [1, bins, frames] and spks [1, bins] of prompt and new tokens [1, T]; not final: the last are context."""
-        ahead = 0 if final else self.facts["lookahead_tokens"]
-        cut = tokens.shape[1] - ahead
-        chunk = self.facts["chunk_tokens"] if streaming else FULL
-        feed = {
-            "token": tokens[:, :cut].astype(np.int64),
-            "context": tokens[:, cut:].astype(np.int64),
-            "embedding": embedding.astype(np.float32),
-            "chunk": np.array(chunk, np.int64),
-        }
-        return self._encoder.run(["mu", "spks"], feed)
-
-    def velocity(self, x: Any, mu: Any, t: float, spks: Any, cond: Any, streaming: bool) -> np.ndarray:
-        """[2, bins, frames]: with the condition, and without."""
-        chunk = self.facts["chunk_tokens"] * self.ratio if streaming else FULL
-        feed = {
-            "x": np.concatenate([x, x]),
-            "mu": np.concatenate([mu, np.zeros_like(mu)]),
-            "t": np.full(2, t, np.float32),
-            "spks": np.concatenate([spks, np.zeros_like(spks)]),
-            "cond": np.concatenate([cond, np.zeros_like(cond)]),
-            "chunk": np.array(chunk, np.int64),
-        }
-        return self._estimator.run(["velocity"], feed)[0]
-
-    def times(self) -> np.ndarray:
-        """The f32 grid of the solver: 0 .. 1, bent by 1 - cos(pi t / 2) for the cosine schedule."""
-        t = np.linspace(0, 1, self.facts["steps"] + 1, dtype=np.float32)
-        return np.float32(1) - np.cos(t * np.float32(0.5 * np.pi)) if self.facts["schedule"] == "cosine" else t
-
-    def mel(
-        self, tokens: np.ndarray, embedding: np.ndarray, prompt: np.ndarray, final: bool, streaming: bool
-    ) -> np.ndarray:
-        """[bins, new frames] behind a prompt mel [frames, bins]."""
-        mu, spks = self.encode(tokens, embedding, final, streaming)
-        frames, known = mu.shape[2], prompt.shape[0]
-        cond = np.zeros_like(mu)
-        cond[0, :, :known] = prompt.T
-        x, grid, rate = self.noise[None, :, :frames].copy(), self.times(), np.float32(self.facts["cfg_rate"])
-        t = grid[0]
-        for following in grid[1:]:
-            dt = following - t
-            v = self.velocity(x, mu, float(t), spks, cond, streaming)
-            x = x + dt * ((1 + rate) * v[:1] - rate * v[1:])
-            t = t + dt
-        return x[0, :, known:]
 
 
 class Vocoder:

@@ -9,22 +9,23 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from . import __version__, flow_encoder, flow_estimator, hift, llm, noise, text_tokenizer, torch_file, voices
+from . import __version__, flow_encoder, flow_estimator, hift, llm, noise, text_tokenizer, voices
 from .checkpoint import Checkpoint, open_checkpoint
+from .drive import FORMAT
 from .errors import ExportError
 from .graph import F16, F32, I8, Graph, Numbers
 from .hyper_yaml import Tagged
+from .solver import Solver
 
-PRECISIONS = ("fp32", "fp16", "int8")
+PRECISIONS = ("fp32", "fp16", "int8", "int4")
 MAX_POSITIONS = 4096
+GRAIN = 8  # elements of state that one GPU thread writes
 FRAME_RATE = 50  # mel frames a second
-EULER_STEPS = 10  # the reference's inference always asks for 10
 CACHE_MEL_FRAMES = {2: 8}  # mel frames the reference carries between vocoder chunks
-TOKEN_TEXT_RATIO = (2.0, 20.0)  # least and most speech tokens per text token
 
 
 @dataclass
@@ -35,6 +36,7 @@ class Options:
     name: str | None = None
     licence: str = "Apache-2.0"
     noise_seconds: int = 300
+    left_chunks: int | None = None  # attention chunks of left context while streaming; None: all
     log: Callable[[str], None] = lambda _text: None
 
 
@@ -56,10 +58,13 @@ class _Exporter:
         # Compact weights for CPUs too: fp16 halves the files, the arithmetic stays f32.
         self.store = F32 if options.precision == "fp32" else F16
         self.fast = Numbers(F16, F16) if half else Numbers(F32, self.store)
-        if options.precision == "int8":
-            self.fast = Numbers(F32, I8, int8=True)
+        integer = options.precision in ("int8", "int4")
+        if integer:
+            self.fast = Numbers(F32, I8, int8=True, language_bits=4 if options.precision == "int4" else 8)
         # The encoder runs once a chunk: its weights need be small, not fast.
-        self.small = Numbers(F32, I8) if options.precision == "int8" else Numbers(F32, self.store)
+        self.small = Numbers(F32, I8) if integer else Numbers(F32, self.store)
+        # State between the flow's runs takes half the memory in fp16; what it loses is below what the weights lost.
+        self.state = {"cache": F32 if options.precision == "fp32" else F16, "grain": GRAIN if half else 0}
 
     def run(self) -> None:
         flow = self._flow()
@@ -101,7 +106,7 @@ class _Exporter:
         rate = int(feature["sampling_rate"])
         name = self.options.name or self.checkpoint.dir.resolve().name
         return {
-            "format": 1,
+            "format": FORMAT,
             "name": name,
             "generation": self.checkpoint.generation,
             "precision": self.options.precision,
@@ -125,15 +130,14 @@ class _Exporter:
         }
 
     def _tokenizer(self) -> dict[str, str]:
-        files = self.checkpoint.files
-        self.tokenizer = text_tokenizer.build(files["vocab"], files["merges"], self.checkpoint.generation)
+        self.tokenizer = self.checkpoint.tokenizer()
         self.end_of_prompt = self.tokenizer.token_to_id(text_tokenizer.END_OF_PROMPT)
         self.tokenizer.save(str(self.out / "tokenizer.json"), pretty=False)
         return self._entry("tokenizer.json")
 
     def _llm(self) -> dict[str, Any]:
         config = self.yaml["llm"]
-        state = torch_file.load_state(self.checkpoint.files["llm"])
+        state = self.checkpoint.state("llm")
         graph, facts = llm.build(self.checkpoint.qwen_config, state, self.fast, MAX_POSITIONS)
         entry = self._graph(graph)
         del graph, state
@@ -155,26 +159,29 @@ class _Exporter:
                 "win_size": int(sampling.get("win_size", 10)),
                 "tau_r": float(sampling.get("tau_r", 0.1)),
             },
-            "min_ratio": TOKEN_TEXT_RATIO[0],
-            "max_ratio": TOKEN_TEXT_RATIO[1],
+            "min_ratio": self.checkpoint.ratios[0],
+            "max_ratio": self.checkpoint.ratios[1],
             "mix_ratio": [int(v) for v in config.get("mix_ratio", [5, 15])],
         }  # fmt: skip
 
     def _flow(self) -> dict[str, Any]:
         flow = self.yaml["flow"]
-        state = torch_file.load_state(self.checkpoint.files["flow"])
-        decoder = flow["decoder"]["cfm_params"]
-        decoder = decoder.get("content", decoder)
+        state = self.checkpoint.state("flow")
+        solver = Solver.of(flow)
         frames = min(self.options.noise_seconds * FRAME_RATE, noise.REFERENCE_FRAMES)
         fixed = noise.flow_noise(int(flow["output_size"]), frames)
         (self.out / "noise.bin").write_bytes(fixed.astype("<f4").tobytes())
+        encoder, encoder_caches = flow_encoder.build(flow, state, replace(self.small, **self.state))
+        estimator, estimator_caches = flow_estimator.build(flow, state, replace(self.fast, **self.state))
         return {
-            "encoder": self._graph(flow_encoder.build(flow, state, self.small)),
-            "estimator": self._graph(flow_estimator.build(flow, state, self.fast)),
+            "encoder": self._graph(encoder),
+            "estimator": self._graph(estimator),
+            "caches": {"encoder": encoder_caches, "estimator": estimator_caches},
+            "left_chunks": self.options.left_chunks,
             "noise": self._entry("noise.bin") | {"frames": frames},
-            "steps": EULER_STEPS,
-            "cfg_rate": float(decoder["inference_cfg_rate"]),
-            "schedule": str(decoder["t_scheduler"]),
+            "steps": solver.steps,
+            "cfg_rate": solver.cfg_rate,
+            "schedule": solver.schedule,
             "chunk_tokens": int(flow["encoder"]["static_chunk_size"]),
             "lookahead_tokens": int(flow["pre_lookahead_len"]),
             "spk_dim": int(flow["spk_embed_dim"]),
@@ -182,7 +189,7 @@ class _Exporter:
 
     def _vocoder(self) -> dict[str, Any]:
         config = self.yaml["hift"]
-        state = torch_file.load_state(self.checkpoint.files["hift"])
+        state = self.checkpoint.state("hift")
         # A checkpoint saved during adversarial training carries the vocoder below `generator`.
         state = {k.removeprefix("generator."): v for k, v in state.items()}
         # f0 decides the phase of a long sum, so its weights are never rounded.
@@ -194,23 +201,27 @@ class _Exporter:
         }
 
     def _voices(self, spk_dim: int) -> list[dict[str, str]]:
-        if "speakers" not in self.checkpoint.files:
-            return []
-        speakers = torch_file.load(self.checkpoint.files["speakers"])
+        speakers = self.checkpoint.speakers()
         bins, ratio = int(self.yaml["flow"]["output_size"]), int(self.yaml["token_mel_ratio"])
         entries = voices.write(speakers, self.out / "voices", self.tokenizer, spk_dim, bins, ratio)
         return [e | self._entry(e["file"]) for e in entries]
 
 
 def export(source: Path, bundle: Path, options: Options) -> None:
-    """Writes the bundle of checkpoint `source` to the directory `bundle`, replacing a bundle that is there."""
+    """Writes the bundle of checkpoint directory `source`; see `write`."""
+    write(open_checkpoint(source), bundle, options)
+
+
+def write(checkpoint: Checkpoint, bundle: Path, options: Options) -> None:
+    """Writes the bundle of a checkpoint to the directory `bundle`, replacing a bundle that is there."""
     if options.precision not in PRECISIONS:
         raise ExportError(f"precision {options.precision!r} is not one of {', '.join(PRECISIONS)}")
     if options.noise_seconds < 1:
         raise ExportError("--noise-seconds must be at least 1")
+    if options.left_chunks is not None and options.left_chunks < 1:
+        raise ExportError("--left-context-chunks must be at least 1")
     if bundle.exists() and not (bundle / "bundle.json").is_file() and (not bundle.is_dir() or any(bundle.iterdir())):
         raise ExportError(f"{bundle}: exists and is not a bundle; not overwriting it")
-    checkpoint = open_checkpoint(source)
     bundle.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=f".{bundle.name}.", dir=bundle.parent))
     try:

@@ -5,140 +5,175 @@ BasicTransformerBlock, time embedding). Frames are 20 ms mel frames; channels co
 
 In an int8 graph the transformers' linear layers and the middle blocks' convolutions are quantised (most of the
 arithmetic); the first and last stages are not: they alone made three quarters of the mel's error.
+
+One run is one Euler step of B utterances. The network sees 2 B rows: with the condition, then without. What depends on
+the step alone (times, their embedding and its projections) is computed here and looked up. Inputs, outputs and caches:
+BUNDLE.md.
 """
 
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 
 from .errors import ExportError
 from .graph import F16, F32, I64, MS, Graph, Numbers
 from .hyper_yaml import Tagged
-from .layers import (
-    Weights,
-    add_norm,
-    causal_conv,
-    chunk_bias,
-    conv_matrix,
-    layer_norm,
-    length_of,
-    linear,
-    matmul,
-    mish,
-    silu,
-)
+from .layers import Weights, add_norm, conv_matrix, layer_norm, length_of, linear, matmul, mish, window_places
+from .paging import Arenas, Seen, Span, Tails, column, paging_inputs
+from .solver import Solver
 
 EPS = 1e-5
 TIME_SCALE = 1000.0  # Matcha-TTS multiplies t in [0, 1] by this before the sinusoids
 MAX_PERIOD = 10000.0
+TAPS = 3  # of every causal convolution
 
 
 class _Estimator:
     """Builds one graph; holds what every block needs."""
 
-    def __init__(self, config: Tagged, weights: Weights, bins: int, numbers: Numbers):
+    def __init__(self, config: Tagged, weights: Weights, bins: int, solver: Solver, numbers: Numbers):
         channels = list(config["channels"])
         if len(channels) != 1:
             raise ExportError(f"estimator channels {channels}: only one resolution is supported")
         if config.get("act_fn", "gelu") != "gelu":
             raise ExportError(f"estimator act_fn {config['act_fn']!r} is not supported, only gelu")
         self.g = Graph("flow_estimator", numbers)
-        self.config, self.w, self.bins = config, weights, bins
-        self.width = int(channels[0])
+        self.arenas = Arenas(self.g)
+        self.config, self.w, self.bins, self.solver = config, weights, bins, solver
         self.heads = int(config["num_heads"])
         self.half = numbers.compute == F16
-        self.bias = ""
-        self.times: list[str] = []
+        middle = [f"mid_blocks.{i}" for i in range(weights.count("mid_blocks"))]
+        self.stages = ["down_blocks.0", *middle, "up_blocks.0"]
 
     def build(self) -> Graph:
         g, bins = self.g, self.bins
-        frames = ["B", bins, "F"]
+        frames = ["B", bins, "N"]
         x, mu = g.input("x", F32, frames), g.input("mu", F32, frames)
-        t, spks = g.input("t", F32, ["B"]), g.input("spks", F32, ["B", bins])
-        cond, chunk = g.input("cond", F32, frames), g.input("chunk", I64, [])
-        h = self._gather_inputs(x, mu, spks, cond)
-        blocked = -6e4 if self.half else -1e10
-        self.bias = chunk_bias(g, length_of(g, h), chunk, blocked)
-        self.times = self._time(t)
-        h = self._body(h)
-        h = self._causal_block(h, self.w.sub("final_block"))
+        spks, cond = g.input("spks", F32, ["B", bins]), g.input("cond", F32, frames)
+        self.step, valid = g.input("step", I64, []), g.input("valid", I64, ["B"])
+        self._share(paging_inputs(g, "N"), valid)
+        h = self._body(self._gather_inputs(x, mu, spks, cond))
+        h = self._causal_block(h, "final_block")
+        self.tails.close()
         final = self.w.sub("final_proj")
         h = linear(g, h, final["weight"][:, :, 0], final["bias"], "final_proj")
-        h = g("Transpose", h, perm=[0, 2, 1])
+        velocity = ["velocity"]
         if self.half:
-            h = g("Cast", h, to=F32)
-        g.output("velocity", F32, frames, h)
+            g("Cast", g("Transpose", h, perm=[0, 2, 1]), to=F32, out=velocity)
+        else:
+            g("Transpose", h, perm=[0, 2, 1], out=velocity)
+        g.output("x_next", F32, frames, self._euler(x, "velocity"))
+        g.output("velocity", F32, ["2B", bins, "N"], "velocity")
+        self.arenas.close()
         return g
 
+    def _share(self, state: dict[str, str], valid: str) -> None:
+        """What all blocks share: rows of the caches, what is seen, places of windows, the step's constants."""
+        g, steps = self.g, self.solver.steps
+        past, length = length_of(g, state["history"]), length_of(g, state["write"])
+        mask = Seen(valid, state["chunk"], state["left"], state["skip"]).mask(
+            g, past, length, -6e4 if self.half else -1e10
+        )
+        pair = [self._constant(np.arange(2 * steps).reshape(steps, 2)[:, r], np.int64) for r in (0, 1)]
+        start = [g("Mul", p, g.const(int(self.config["static_chunk_size"]), np.int64)) for p in pair]
+
+        def both(rows: str, offsets: list[str]) -> str:
+            """[2 B, ...]: rows with the condition, then without."""
+            return g("Concat", *(g("Add", rows, o) for o in offsets), axis=0)
+
+        history, write = both(state["history"], start), column(g, both(state["write"], start))
+        self.span = Span(self.arenas, "frame", history, write, g("Concat", mask, mask, axis=0))
+        pages = [g("Mul", state[n], g.const(2 * steps, np.int64)) for n in ("tail_from", "tail_to")]
+        self.tails = Tails(self.arenas, self._widths(), (both(pages[0], pair), column(g, both(pages[1], pair))))
+        self.places = window_places(g, length, TAPS)
+        self.times = self._times()
+
+    def _constant(self, table: np.ndarray, kind: Any) -> str:
+        """table[step]"""
+        return self.g("Gather", self.g.const(table, kind), self.step, axis=0)
+
+    def _widths(self) -> dict[str, int]:
+        """Input channels of every causal convolution, in the order of their use."""
+        names = [f"{s}.0.block{i}.block.0" for s in self.stages for i in (1, 2)]
+        names.insert(2, "down_blocks.0.2")
+        names += ["up_blocks.0.2", "final_block.block.0"]
+        widths = {}
+        for name in names:
+            _, widths[name], taps = self.w[f"{name}.weight"].shape
+            if taps != TAPS:
+                raise ExportError(f"estimator {name}: {taps} taps, only {TAPS} are supported")
+        return widths
+
     def _body(self, h: str) -> str:
-        h = self._stage(h, "down_blocks.0", 0)
+        h = self._stage(h, 0)
         skip = h
-        h = causal_conv(self.g, h, self.w.sub("down_blocks.0.2"))
-        middle = self.w.count("mid_blocks")
-        for i in range(middle):
-            h = self._stage(h, f"mid_blocks.{i}", 1 + i)
+        h = self._causal_conv(h, "down_blocks.0.2")
+        for i in range(1, len(self.stages) - 1):
+            h = self._stage(h, i)
         h = self.g("Concat", h, skip, axis=2)
-        h = self._stage(h, "up_blocks.0", 1 + middle)
-        return causal_conv(self.g, h, self.w.sub("up_blocks.0.2"))
+        h = self._stage(h, len(self.stages) - 1)
+        return self._causal_conv(h, "up_blocks.0.2")
 
     def _gather_inputs(self, x: str, mu: str, spks: str, cond: str) -> str:
-        """[B, F, 4 * bins]: the network sees x, mu, speaker and prompt mel side by side."""
+        """[2 B, N, 4 * bins]: the network sees x, mu, speaker and prompt mel side by side, or x and zeros."""
         g = self.g
         spread = g("Expand", g("Unsqueeze", spks, g.ints(2)), g("Shape", x))
-        h = g("Transpose", g("Concat", x, mu, spread, cond, axis=1), perm=[0, 2, 1])
+        given = g("Concat", x, mu, spread, cond, axis=1)
+        only_x = np.repeat(np.float32([1, 0, 0, 0]), self.bins).reshape(1, -1, 1)
+        h = g("Concat", given, g("Mul", given, g.const(only_x)), axis=0)
+        h = g("Transpose", h, perm=[0, 2, 1])
         return g("Cast", h, to=F16) if self.half else h
 
-    def _time(self, t: str) -> list[str]:
-        """Per residual block [B, 1, width]: its own projection of the time embedding, all in one product, in f32."""
-        g = self.g
-        half = int(self.config["in_channels"]) // 2
-        frequencies = np.exp(np.arange(half, dtype=np.float32) * np.float32(-math.log(MAX_PERIOD) / (half - 1)))
-        phase = g("Mul", g("Unsqueeze", g("Mul", t, g.const(TIME_SCALE)), g.ints(1)), g.const(frequencies[None]))
-        h = g("Concat", g("Sin", phase), g("Cos", phase), axis=1)
-        mlp = self.w.sub("time_mlp")
-        h = silu(g, self._time_linear(h, mlp["linear_1.weight"], mlp["linear_1.bias"], "time_mlp.linear_1"))
-        h = self._time_linear(h, mlp["linear_2.weight"], mlp["linear_2.bias"], "time_mlp.linear_2")
-        # Mish in f32 whatever the graph computes in: this is B rows only.
-        h = g("Mul", h, g("Tanh", g("Softplus", h)))
-        names = ["down_blocks.0.0", *(f"mid_blocks.{i}.0" for i in range(self.w.count("mid_blocks"))), "up_blocks.0.0"]
-        weight = np.concatenate([self.w[f"{n}.mlp.1.weight"] for n in names])
-        bias = np.concatenate([self.w[f"{n}.mlp.1.bias"] for n in names])
-        h = g("Unsqueeze", self._time_linear(h, weight, bias, "time_projections"), g.ints(1))
-        if self.half:
-            h = g("Cast", h, to=F16)
-        return g("Split", h, g.ints(*[self.width] * len(names)), out=len(names), axis=2)
+    def _euler(self, x: str, velocity: str) -> str:
+        """x + dt ((1 + cfg) v_with - cfg v_without)"""
+        g, rate = self.g, np.float32(self.solver.cfg_rate)
+        with_condition, without = g("Split", velocity, out=2, axis=0)
+        guided = g("Sub", g("Mul", with_condition, g.const(1 + rate)), g("Mul", without, g.const(rate)))
+        return g("Add", x, g("Mul", guided, self._constant(self.solver.times()[1], np.float32)), out=["x_next"])
 
-    def _time_linear(self, x: str, weight: np.ndarray, bias: np.ndarray, name: str) -> str:
+    def _times(self) -> list[str]:
+        """Per residual block [width]: its own projection of the step's time embedding."""
         g = self.g
-        return g("Gemm", x, g.weight(weight.T, f"{name}.weight", F32), g.weight(bias, f"{name}.bias", F32))
+        projections = [self.w.sub(f"{stage}.0.mlp.1") for stage in self.stages]
+        table = time_table(self.w.sub("time_mlp"), projections, int(self.config["in_channels"]), self.solver)
+        row = g("Gather", g.raw(table.astype(np.float16 if self.half else np.float32), "times"), self.step, axis=0)
+        widths = [p["bias"].size for p in projections]
+        return g("Split", row, g.ints(*widths), out=len(widths), axis=0)
 
-    def _causal_block(self, x: str, w: Weights, rough: bool = False) -> str:
+    def _causal_conv(self, x: str, name: str, rough: bool = False) -> str:
+        """A torch Conv1d that sees two past frames."""
+        seen = self.tails.windows(name, x, self.places)
+        w = self.w.sub(name)
+        return linear(self.g, seen, conv_matrix(w["weight"]), w["bias"], f"{w.prefix}conv", rough)
+
+    def _causal_block(self, x: str, name: str, rough: bool = False) -> str:
         """Causal convolution, LayerNorm, Mish."""
-        h = causal_conv(self.g, x, w.sub("block.0"), rough)
-        return mish(self.g, layer_norm(self.g, h, w.sub("block.2"), EPS))
+        h = self._causal_conv(x, f"{name}.block.0", rough)
+        return mish(self.g, layer_norm(self.g, h, self.w.sub(f"{name}.block.2"), EPS))
 
-    def _stage(self, x: str, name: str, index: int) -> str:
+    def _stage(self, x: str, index: int) -> str:
         """One residual block and its transformer blocks."""
-        g, w = self.g, self.w.sub(f"{name}.0")
-        middle = name.startswith("mid_blocks")
-        h = g("Add", self._causal_block(x, w.sub("block1"), middle), self.times[index])
-        h = self._causal_block(h, w.sub("block2"), middle)
+        g, name = self.g, self.stages[index]
+        w, middle = self.w.sub(f"{name}.0"), name.startswith("mid_blocks")
+        h = g("Add", self._causal_block(x, f"{name}.0.block1", middle), self.times[index])
+        h = self._causal_block(h, f"{name}.0.block2", middle)
         shortcut = matmul(g, x, conv_matrix(w["res_conv.weight"]), f"{w.prefix}res_conv", middle)
-        blocks = [self.w.sub(f"{name}.1.{i}") for i in range(self.w.count(f"{name}.1"))]
+        blocks = [f"{name}.1.{i}" for i in range(self.w.count(f"{name}.1"))]
         if not blocks:
             return g("Add", g("Add", h, shortcut), g.weight(w["res_conv.bias"], f"{w.prefix}res_conv.bias"))
-        normed, total = add_norm(g, shortcut, h, w["res_conv.bias"], blocks[0].sub("norm1"), EPS)
+        normed, total = add_norm(g, shortcut, h, w["res_conv.bias"], self.w.sub(f"{blocks[0]}.norm1"), EPS)
         for i, block in enumerate(blocks):
-            following = blocks[i + 1].sub("norm1") if i + 1 < len(blocks) else None
+            following = self.w.sub(f"{blocks[i + 1]}.norm1") if i + 1 < len(blocks) else None
             normed, total = self._transformer(normed, total, block, following)
         return total
 
-    def _transformer(self, normed: str, total: str, w: Weights, following: Weights | None) -> tuple[str, str]:
+    def _transformer(self, normed: str, total: str, name: str, following: Weights | None) -> tuple[str, str]:
         """Self-attention and feed-forward; takes and gives (what the next norm would say, residual stream)."""
-        g = self.g
-        attention = self._attention(normed, w.sub("attn1"))
+        g, w = self.g, self.w.sub(name)
+        attention = self._attention(normed, name)
         attention = matmul(g, attention, w["attn1.to_out.0.weight"], f"{w.prefix}to_out", rough=True)
         normed, total = add_norm(g, attention, total, w["attn1.to_out.0.bias"], w.sub("norm3"), EPS)
         inner = matmul(g, normed, w["ff.net.0.proj.weight"], f"{w.prefix}ff.0", rough=True)
@@ -149,29 +184,45 @@ class _Estimator:
         update = g("Add", update, g.weight(w["ff.net.2.bias"], f"{w.prefix}ff.2.bias"))
         return "", g("Add", update, total)
 
-    def _attention(self, x: str, w: Weights) -> str:
-        """[B, F, width] -> [B, F, heads * head_dim]; in one node, projections included, unless those are 8-bit."""
-        g = self.g
+    def _attention(self, x: str, name: str) -> str:
+        """[2 B, N, width] -> [2 B, N, heads * head_dim]
+
+        Keys and values come from one product and share an arena: fewer kernels. In an int8 graph, which is for CPUs,
+        they do not: splitting them would copy the whole history.
+        """
+        g, w = self.g, self.w.sub(f"{name}.attn1")
+        q = matmul(g, x, w["to_q.weight"], f"{w.prefix}q", rough=True)
+        inner = w["to_k.weight"].shape[0]
         if g.numbers.int8:
-            q, k, v = (matmul(g, x, w[f"to_{n}.weight"], f"{w.prefix}{n}", rough=True) for n in "qkv")
-            return g("MultiHeadAttention", q, k, v, "", "", self.bias, domain=MS, num_heads=self.heads)
-        weight = np.concatenate([w["to_q.weight"], w["to_k.weight"], w["to_v.weight"]])
-        inner = weight.shape[0] // 3
-        return g(
-            "Attention",
-            x,
-            g.weight(np.ascontiguousarray(weight.T), f"{w.prefix}qkv"),
-            g.weight(np.zeros(3 * inner, np.float32), f"{w.prefix}qkv_bias"),
-            "",
-            "",
-            self.bias,
-            domain=MS,
-            num_heads=self.heads,
-            qkv_hidden_sizes=[inner] * 3,
-        )
+            k, v = (
+                self.span.extend(f"{name}.{n}", matmul(g, x, w[f"to_{n}.weight"], f"{w.prefix}{n}", rough=True), inner)
+                for n in "kv"
+            )
+        else:
+            both = np.concatenate([w["to_k.weight"], w["to_v.weight"]])
+            k, v = self.span.extend_pair(f"{name}.kv", matmul(g, x, both, f"{w.prefix}kv"), inner)
+        return g("MultiHeadAttention", q, k, v, "", "", self.span.mask, domain=MS, num_heads=self.heads)
 
 
-def build(flow: Tagged, state: dict[str, np.ndarray], numbers: Numbers) -> Graph:
-    """The graph `flow_estimator` from the yaml's `flow` and the state of flow.pt."""
+def time_table(mlp: Weights, projections: list[Weights], channels: int, solver: Solver) -> np.ndarray:
+    """[steps, sum of widths]: every residual block's projection of every step's time embedding, in double.
+
+    The phase is rounded to f32 as the reference rounds it: it reaches a thousand radians.
+    """
+    half = channels // 2
+    frequencies = np.exp(np.arange(half, dtype=np.float32) * np.float32(-math.log(MAX_PERIOD) / (half - 1)))
+    phase = (np.float32(TIME_SCALE) * solver.times()[0][:, None] * frequencies[None]).astype(np.float64)
+    h = np.concatenate([np.sin(phase), np.cos(phase)], axis=1)
+    h = h @ mlp["linear_1.weight"].T.astype(np.float64) + mlp["linear_1.bias"]
+    h = h / (1 + np.exp(-h))
+    h = h @ mlp["linear_2.weight"].T.astype(np.float64) + mlp["linear_2.bias"]
+    h = h * np.tanh(np.logaddexp(h, 0))
+    return np.concatenate([h @ p["weight"].T.astype(np.float64) + p["bias"] for p in projections], axis=1)
+
+
+def build(flow: Tagged, state: dict[str, np.ndarray], numbers: Numbers) -> tuple[Graph, list[dict[str, Any]]]:
+    """The graph `flow_estimator` from the yaml's `flow` and the state of flow.pt, and its caches' manifest entries."""
     weights = Weights(state, "flow.pt", "decoder.estimator.")
-    return _Estimator(flow["decoder"]["estimator"], weights, int(flow["output_size"]), numbers).build()
+    config, bins = flow["decoder"]["estimator"], int(flow["output_size"])
+    estimator = _Estimator(config, weights, bins, Solver.of(flow), numbers)
+    return estimator.build(), estimator.arenas.manifest

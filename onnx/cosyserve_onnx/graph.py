@@ -38,12 +38,16 @@ class Numbers:
     """How a graph holds and computes its numbers.
 
     `compute` is the activations' type, `store` the weights' type (I8: large weights as int8 with a scale per row,
-    the rest fp16); `int8` makes matrix products 8-bit.
+    the rest fp16); `int8` makes matrix products 8-bit, and those of the language model `language_bits`-bit; `cache` is
+    the type of state kept between runs and `grain` how it is written (0: whole rows, for CPUs; see paging.py).
     """
 
     compute: int = F32
     store: int = F32
     int8: bool = False
+    language_bits: int = 8
+    cache: int = F32
+    grain: int = 0
 
 
 class Graph:

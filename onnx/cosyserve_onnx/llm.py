@@ -12,7 +12,7 @@ import numpy as np
 from .errors import ExportError
 from .graph import F16, F32, I32, I64, MS, Graph, Numbers
 from .layers import Weights, silu
-from .quantize import int8_matmul, int8_table
+from .quantize import block_matmul, int8_table
 
 # Hugging Face's Qwen2Config, for fields that config.json leaves out.
 DEFAULTS = {"rope_theta": 10000.0, "rms_norm_eps": 1e-6, "num_attention_heads": 32}
@@ -31,7 +31,7 @@ class _Model:
             raise ExportError("language model with sliding window attention is not supported")
         self.g = Graph("llm", numbers)
         self.w, self.layers_w = weights, weights.sub("llm.model.model")
-        self.int8 = numbers.int8
+        self.int8, self.bits = numbers.int8, numbers.language_bits
         self.heads = int(config.get("num_attention_heads", DEFAULTS["num_attention_heads"]))
         self.kv_heads = int(config.get("num_key_value_heads") or self.heads)
         self.eps = float(config.get("rms_norm_eps", DEFAULTS["rms_norm_eps"]))
@@ -58,7 +58,7 @@ class _Model:
                 # Behind the last attention only the wanted position matters.
                 attended, total = self._pick(attended, last), self._pick(total, last)
             normed, total = self._feed_forward(attended, total, i)
-        logits = self._linear(normed, self.w["llm_decoder.weight"], self._head_bias(), "llm_decoder")
+        logits = self._linear(normed, self.w["llm_decoder.weight"], self._head_bias(), "llm_decoder", fine=True)
         logits = g("Cast", logits, to=F32) if self.half else logits
         g.output("logits", F32, ["B", self.speech_vocab], logits)
         return g
@@ -95,10 +95,11 @@ class _Model:
         table = np.concatenate([np.asarray(p).astype(kind) for p in parts])
         return g("Gather", g.weight(table, "embedding"), ids, axis=0)
 
-    def _linear(self, x: str, weight: np.ndarray, bias: np.ndarray | None, name: str) -> str:
+    def _linear(self, x: str, weight: np.ndarray, bias: np.ndarray | None, name: str, fine: bool = False) -> str:
+        """`fine`: never below 8 bits; the head and q, k, v lose most by 4, and are a tenth of the weights."""
         g = self.g
         if self.int8:
-            return int8_matmul(g, x, weight, bias, name)
+            return block_matmul(g, x, weight, bias, name, 8 if fine else self.bits)
         y = g("MatMul", x, g.weight(weight.T, f"{name}.weight"))
         return y if bias is None else g("Add", y, g.weight(bias, f"{name}.bias"))
 
@@ -108,7 +109,7 @@ class _Model:
         parts = ["q_proj", "k_proj", "v_proj"]
         weight = np.concatenate([w[f"{p}.weight"] for p in parts])
         bias = np.concatenate([w[f"{p}.bias"] for p in parts]) if "q_proj.bias" in w else None
-        qkv = self._linear(x, weight, bias, f"{name}.qkv")
+        qkv = self._linear(x, weight, bias, f"{name}.qkv", fine=True)
         shape: list[int | str] = ["B", self.kv_heads, "L", self.head_dim]
         dtype = F16 if self.half else F32
         past = [g.input(f"past_key_values.{i}.{kind}", dtype, shape) for kind in ("key", "value")]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from cosyserve_onnx.export import Options, export
+from cosyserve_onnx.export import PRECISIONS, Options, export
 
 GOLDENS = Path(__file__).resolve().parents[2] / "tests" / "goldens"
 
@@ -28,6 +28,6 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def bundles(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     root = tmp_path_factory.mktemp("bundles")
-    for precision in ("fp32", "fp16", "int8"):
+    for precision in PRECISIONS:
         export(checkpoint, root / precision, Options(precision=precision))
-    return {p: root / p for p in ("fp32", "fp16", "int8")}
+    return {p: root / p for p in PRECISIONS}

@@ -16,32 +16,42 @@ from tokenizers import Tokenizer
 
 from cosyserve_onnx import graph, text_tokenizer, torch_file, voices
 from cosyserve_onnx.__main__ import main
+from cosyserve_onnx.drive import read_manifest
+from cosyserve_onnx.drive_flow import page_bytes
 from cosyserve_onnx.errors import ExportError
-from cosyserve_onnx.export import Options, export
+from cosyserve_onnx.export import PRECISIONS, Options, export
 from cosyserve_onnx.inspect import inspect
 
+PAGING = ["chunk", "left", "history", "skip", "write", "tail_from", "tail_to"]
 INPUTS = {
-    "flow_encoder": ["token", "context", "embedding", "chunk"],
-    "flow_estimator": ["x", "mu", "t", "spks", "cond", "chunk"],
+    "flow_encoder": ["token", "ahead", "valid", "embedding", *PAGING],
+    "flow_estimator": ["x", "mu", "spks", "cond", "step", "valid", *PAGING],
     "hift_f0": ["mel"],
     "hift_decoder": ["mel", "source"],
 }
 OUTPUTS = {
     "flow_encoder": ["mu", "spks"],
-    "flow_estimator": ["velocity"],
+    "flow_estimator": ["x_next", "velocity"],
     "hift_f0": ["f0"],
     "hift_decoder": ["audio"],
 }
 
 
-@pytest.mark.parametrize("precision", ["fp32", "fp16", "int8"])
+@pytest.mark.parametrize("precision", PRECISIONS)
 def test_graphs_keep_the_contract(bundles: dict[str, Path], precision: str) -> None:
+    caches = json.loads((bundles[precision] / "bundle.json").read_text(encoding="utf-8"))["flow"]["caches"]
     for name, inputs in INPUTS.items():
         model = onnx.load(bundles[precision] / f"{name}.onnx").graph
-        assert [i.name for i in model.input] == inputs
-        assert [o.name for o in model.output] == OUTPUTS[name]
-        types = {v.type.tensor_type.elem_type for v in (*model.input, *model.output)}
-        assert types <= {graph.F32, graph.I64}
+        kept = caches.get(name.removeprefix("flow_"), [])
+        assert [i.name for i in model.input] == inputs + [c["name"] for c in kept]
+        assert [o.name for o in model.output] == OUTPUTS[name] + [c["output"] for c in kept]
+        values = {v.name: v.type.tensor_type for v in (*model.input, *model.output)}
+        for cache in kept:
+            element = {"f32": graph.F32, "f16": graph.F16}[cache["element"]]
+            for tensor in (values.pop(cache["name"]), values.pop(cache["output"])):
+                assert tensor.elem_type == element
+                assert [d.dim_value for d in tensor.shape.dim] == [0, *cache["shape"]]
+        assert {v.elem_type for v in values.values()} <= {graph.F32, graph.I64}
     model = onnx.load(bundles[precision] / "llm.onnx").graph
     types = {v.name: v.type.tensor_type.elem_type for v in (*model.input, *model.output)}
     cache = graph.F16 if precision == "fp16" else graph.F32
@@ -56,7 +66,7 @@ def test_graphs_keep_the_contract(bundles: dict[str, Path], precision: str) -> N
 
 def test_manifest(bundles: dict[str, Path], checkpoint: Path) -> None:
     manifest = json.loads((bundles["fp32"] / "bundle.json").read_text(encoding="utf-8"))
-    assert (manifest["format"], manifest["generation"], manifest["sample_rate"]) == (1, 2, 24000)
+    assert (manifest["format"], manifest["generation"], manifest["sample_rate"]) == (2, 2, 24000)
     llm = manifest["llm"]
     assert (llm["speech_offset"], llm["sos_id"], llm["task_id"], llm["eos"]) == (151936, 158500, 158501, 6561)
     assert llm["sampling"] == {"top_p": 0.8, "top_k": 25, "win_size": 10, "tau_r": 0.1}
@@ -67,6 +77,29 @@ def test_manifest(bundles: dict[str, Path], checkpoint: Path) -> None:
     for ours, theirs in (("campplus", "campplus"), ("speech_tokenizer", "speech_tokenizer_v2")):
         copied = (bundles["fp32"] / f"{ours}.onnx").read_bytes()
         assert copied == (checkpoint / f"{theirs}.onnx").read_bytes()
+
+
+def test_caches(bundles: dict[str, Path], checkpoint: Path, tmp_path: Path) -> None:
+    """One arena per attention layer and one for all tails of a graph; half the bytes but for fp32."""
+    manifests = {p: json.loads((b / "bundle.json").read_text(encoding="utf-8")) for p, b in bundles.items()}
+    flow = manifests["fp32"]["flow"]
+    kinds = {graph: [c["kind"] for c in caches] for graph, caches in flow["caches"].items()}
+    assert kinds == {"encoder": ["tail", *["token"] * 2, *["frame"] * 4], "estimator": ["tail", *["frame"] * 8]}
+    assert {c["element"] for c in flow["caches"]["estimator"]} == {"f32"} and flow["left_chunks"] is None
+    # 25 tokens of 2 layers, 50 frames of 4 layers and 2 tails; then 20 times 50 frames of 8 layers and 11 tails.
+    tails = 2 * 4 * (2 * 64 + 20 * (320 + 9 * 64 + 128))
+    assert page_bytes(manifests["fp32"]) == tails + 4 * 128 * (25 * 2 + 50 * 4 + 20 * 50 * 8)
+    assert page_bytes(manifests["int8"]) * 2 == page_bytes(manifests["fp16"]) * 2 == page_bytes(manifests["fp32"])
+    export(checkpoint, tmp_path / "left", Options(noise_seconds=1, left_chunks=7))
+    assert json.loads((tmp_path / "left/bundle.json").read_text(encoding="utf-8"))["flow"]["left_chunks"] == 7
+    assert main(["export", str(checkpoint), str(tmp_path / "no"), "--left-context-chunks", "0"]) == 1
+
+
+def test_older_bundles_are_refused(bundles: dict[str, Path], tmp_path: Path) -> None:
+    manifest = json.loads((bundles["fp32"] / "bundle.json").read_text(encoding="utf-8"))
+    (tmp_path / "bundle.json").write_text(json.dumps(manifest | {"format": 1}), encoding="utf-8")
+    with pytest.raises(ExportError, match="export it again"):
+        read_manifest(tmp_path)
 
 
 def test_inspect_notices_a_changed_file(bundles: dict[str, Path], tmp_path: Path) -> None:
@@ -118,6 +151,18 @@ def test_bad_voices_are_named(tmp_path: Path) -> None:
     for speaker in ({}, {"embedding": np.zeros(7)}, 3):
         with pytest.raises(ExportError, match="voice 'x'"):
             voices.write({"x": speaker}, tmp_path / "voices", tokenizer, 192, 80, 2)
+
+
+def test_which_products_have_four_bits(bundles: dict[str, Path]) -> None:
+    """All of the language model's but the head's and those of q, k and v; an int8 bundle has none."""
+    bits = {}
+    for precision in ("int8", "int4"):
+        nodes = onnx.load(bundles[precision] / "llm.onnx").graph.node
+        products = [n for n in nodes if n.op_type == "MatMulNBits"]
+        bits[precision] = {n.input[1]: a.i for n in products for a in n.attribute if a.name == "bits"}
+    assert set(bits["int8"].values()) == {8} and len(bits["int8"]) == len(bits["int4"]) == 2 * 4 + 1
+    fine = {name.removesuffix(".int8") for name, b in bits["int4"].items() if b == 8}
+    assert fine == {"llm_decoder", "layers.0.attention.qkv", "layers.1.attention.qkv"}
 
 
 def test_noise_seconds(checkpoint: Path, bundles: dict[str, Path], tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ use std::{process::ExitCode, time::Duration};
 use clap::{Parser, Subcommand};
 
 use self::options::LogArgs;
-use crate::{Error, Result, telemetry};
+use crate::{Error, Result, runtime, telemetry};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -21,7 +21,7 @@ Examples:
   cosyserve serve --model models/CosyVoice2 --port 80
   cosyserve say \"你好，世界\" -o hello.mp3              speak to a file
   cosyserve voices add anna --audio anna.wav --text \"What Anna says in it.\"
-  cosyserve bench --requests 32 --concurrency 4       measure this machine
+  cosyserve bench --requests 32 --streams 4           measure this machine
 
 Every option can also be set by the environment variable shown with it.";
 
@@ -51,6 +51,7 @@ enum Command {
 pub fn main() -> ExitCode {
     // Wrong usage ends here: clap explains it and exits with 2.
     let cli = Cli::parse();
+    runtime::give_large_blocks_back();
     match run(cli) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -151,6 +152,11 @@ mod tests {
             vec!["cosyserve", "serve", "--max-conc", "0"],
             vec!["cosyserve", "voices", "add", "a"],
             vec!["cosyserve", "bench", "--requests", "0"],
+            vec!["cosyserve", "bench", "--rate", "0"],
+            vec!["cosyserve", "bench", "--rate", "2", "--streams", "2"],
+            vec!["cosyserve", "bench", "--duration", "9", "--requests", "2"],
+            vec!["cosyserve", "bench", "--text", "a", "--length", "long"],
+            vec!["cosyserve", "bench", "--pid", "1"],
         ] {
             let error = Cli::try_parse_from(&args)
                 .err()

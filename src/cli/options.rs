@@ -12,6 +12,7 @@ use crate::{
     Error, Result,
     engine::{Engine, EngineOptions},
     limits,
+    runtime::Device,
     telemetry::{LogFormat, LogOptions},
 };
 
@@ -31,9 +32,25 @@ pub struct ModelArgs {
     /// Threads for computation; 0 takes one per core
     #[arg(long, env = "COSYSERVE_THREADS", value_name = "N", default_value_t = 0)]
     threads: usize,
-    /// Syntheses at work at once
-    #[arg(long, env = "COSYSERVE_MAX_CONC", value_name = "N", default_value = "4", value_parser = at_least_one)]
-    max_conc: usize,
+    /// Where to compute: cpu, cuda, cuda:N, tensorrt, tensorrt:N, a list of those separated by commas (requests go to
+    /// the least busy), or auto (the first GPU if it can be used, else the CPU). Not auto by itself: a GPU gives other
+    /// samples for the same seed, and is shared with whatever else runs on it
+    #[arg(long, env = "COSYSERVE_DEVICE", value_name = "LIST", default_value = "cpu", value_parser = devices)]
+    device: String,
+    /// Memory for flow state that later chunks and requests of a voice reuse, per device [default: 1024 on a CPU, taken
+    /// as it is used; a quarter of a GPU's free memory, 16384 at most, taken at once]
+    #[arg(long, env = "COSYSERVE_FLOW_CACHE", value_name = "MIB", value_parser = clap::value_parser!(u64).range(..=1_048_576))]
+    flow_cache: Option<u64>,
+    /// Speech before a chunk that the flow sees while streaming; 0 is all [default: as the model says]
+    #[arg(long, env = "COSYSERVE_LEFT_CONTEXT", value_name = "SECONDS", value_parser = seconds)]
+    left_context: Option<f32>,
+    /// Where TensorRT keeps the engines it builds (the first start takes minutes) [default: tensorrt in the data
+    /// directory]
+    #[arg(long, env = "COSYSERVE_TENSORRT_CACHE", value_name = "DIR")]
+    tensorrt_cache: Option<PathBuf>,
+    /// Syntheses at work at once [default: 4 on a CPU; on each GPU what its memory holds, 32 at most]
+    #[arg(long, env = "COSYSERVE_MAX_CONC", value_name = "N", value_parser = at_least_one)]
+    max_conc: Option<usize>,
     /// Requests that may wait beyond those; more are told to come back later
     #[arg(long, env = "COSYSERVE_QUEUE", value_name = "N", default_value_t = limits::QUEUE_LENGTH)]
     queue: usize,
@@ -49,11 +66,16 @@ impl ModelArgs {
     /// # Errors
     /// [`Error::Invalid`] when no model is found.
     pub fn options(self) -> Result<EngineOptions> {
+        let data_dir = self.data_dir.unwrap_or_else(default_data_dir);
         Ok(EngineOptions {
             bundle: find_model(self.model)?,
-            voices_dir: self.data_dir.unwrap_or_else(default_data_dir).join("voices"),
+            voices_dir: data_dir.join("voices"),
             onnxruntime: self.onnxruntime,
             threads: self.threads,
+            devices: self.device,
+            flow_cache: self.flow_cache.map(|mib| mib << 20),
+            left_context: self.left_context,
+            tensorrt_cache: self.tensorrt_cache.unwrap_or_else(|| data_dir.join("tensorrt")),
             concurrency: self.max_conc,
             queue: self.queue,
             deadline: Duration::from_secs(self.timeout),
@@ -65,12 +87,19 @@ impl ModelArgs {
     /// # Errors
     /// When no model is found, or what [`Engine::load`] says.
     pub async fn load(self) -> Result<Arc<Engine>> {
-        let options = self.options()?;
-        let loading = tokio::task::spawn_blocking(move || Engine::load(options));
-        loading
-            .await
-            .map_err(|error| Error::internal("loading the model", error))?
+        load_engine(self.options()?).await
     }
+}
+
+/// Loads a model away from the async threads.
+///
+/// # Errors
+/// What [`Engine::load`] says.
+pub async fn load_engine(options: EngineOptions) -> Result<Arc<Engine>> {
+    let loading = tokio::task::spawn_blocking(move || Engine::load(options));
+    loading
+        .await
+        .map_err(|error| Error::internal("loading the model", error))?
 }
 
 /// The model named, else the first bundled one found.
@@ -173,6 +202,22 @@ pub fn at_least_one(text: &str) -> std::result::Result<usize, String> {
     }
 }
 
+/// A list of devices, or `auto`.
+fn devices(text: &str) -> std::result::Result<String, String> {
+    if text != "auto" {
+        Device::list(text).map_err(|error| error.to_string())?;
+    }
+    Ok(text.to_owned())
+}
+
+/// A time, 0 or more.
+fn seconds(text: &str) -> std::result::Result<f32, String> {
+    match text.parse::<f32>() {
+        Ok(seconds) if (0.0..=3_600.0).contains(&seconds) => Ok(seconds),
+        _ => Err("must be a number of seconds between 0 and 3600".into()),
+    }
+}
+
 /// A speed factor.
 pub fn speed(text: &str) -> std::result::Result<f32, String> {
     let (min, max) = (limits::SPEED_MIN, limits::SPEED_MAX);
@@ -193,6 +238,14 @@ mod tests {
         assert!(find_model(Some(path.clone())).is_err());
         std::fs::write(path.join("bundle.json"), "{}").unwrap();
         assert_eq!(find_model(Some(path.clone())).unwrap(), path);
+    }
+
+    #[test]
+    fn device_lists_and_times() {
+        assert!(devices("auto").is_ok() && devices("cpu").is_ok() && devices("cuda:0,tensorrt:1").is_ok());
+        assert!(devices("gpu").is_err() && devices("auto,cpu").is_err() && devices("").is_err());
+        assert_eq!(seconds("0"), Ok(0.0));
+        assert!(seconds("-1").is_err() && seconds("NaN").is_err());
     }
 
     #[test]

@@ -6,6 +6,7 @@
 //! numbers come from the caller, so a request's seed fixes the source.
 
 use std::f64::consts::TAU;
+use std::ops::Range;
 
 use crate::{Error, Result};
 
@@ -113,23 +114,24 @@ impl HarmonicSource {
         mut sink: impl FnMut(&[f32]),
     ) {
         let p = &self.params;
-        let sines = p.harmonics + 1;
-        let mut current = vec![0.0f32; sines];
+        let mut current = vec![0.0f32; p.harmonics + 1];
         let mut phases = Phases::new(p, f0, start);
         for (frame, pitch) in f0.iter().enumerate() {
             let voiced = *pitch > p.voiced_threshold;
             let noise_amp = if voiced { p.noise_std } else { p.sine_amp / 3.0 };
-            for within in 0..p.hop {
-                phases.advance(frame, within);
-                for (sine, out) in current.iter_mut().enumerate() {
-                    let tone = if voiced {
-                        phases.sine(sine) as f32 * p.sine_amp
-                    } else {
-                        0.0
-                    };
-                    *out = tone + noise_amp * noise();
+            phases.enter(frame);
+            for part in phases.ramps(frame) {
+                let mut tones = phases.tones(&part);
+                for _ in part.samples.clone() {
+                    for (out, tone) in current.iter_mut().zip(&tones.sin) {
+                        let tone = if voiced { *tone as f32 * p.sine_amp } else { 0.0 };
+                        *out = tone + noise_amp * noise();
+                    }
+                    sink(&current);
+                    if voiced {
+                        tones.advance();
+                    }
                 }
-                sink(&current);
             }
         }
     }
@@ -151,12 +153,27 @@ struct Phases<'a> {
     p: &'a SourceParams,
     f0: &'a [f32],
     start: Vec<f64>,
-    /// [`PhaseRule::PerSample`]: the sum up to the current sample. Else: cycles at the middle of the current frame,
-    /// of the frame before and of the frame after.
+    /// The sums of the increments: [`PhaseRule::PerSample`]: before the current frame; else up to its middle.
     sum: Vec<f64>,
     step: Vec<f64>,
     next: Vec<f64>,
-    now: Vec<f64>,
+}
+
+/// Samples of a frame over which every phase advances evenly.
+struct Ramp {
+    samples: Range<usize>,
+    slope: Slope,
+}
+
+/// What a sine's phase gains from sample to sample.
+#[derive(Clone, Copy)]
+enum Slope {
+    /// Nothing.
+    Flat,
+    /// The current frame's increment.
+    Own,
+    /// The following frame's increment.
+    Next,
 }
 
 impl<'a> Phases<'a> {
@@ -172,63 +189,94 @@ impl<'a> Phases<'a> {
             start,
             sum: zeros.clone(),
             step: zeros.clone(),
-            next: zeros.clone(),
-            now: zeros,
+            next: zeros,
         }
     }
 
-    /// Moves to sample `within` of frame `frame`.
-    fn advance(&mut self, frame: usize, within: usize) {
-        if within == 0 {
-            self.enter(frame);
-        }
-        let hop = self.p.hop as f64;
-        match self.p.rule {
-            PhaseRule::PerSample => {
-                for ((sum, step), (now, start)) in self
-                    .sum
-                    .iter_mut()
-                    .zip(&self.step)
-                    .zip(self.now.iter_mut().zip(&self.start))
-                {
-                    *sum += step;
-                    *now = sum.fract() + start;
-                }
-            }
-            PhaseRule::Held => {
-                for (now, sum) in self.now.iter_mut().zip(&self.sum) {
-                    *now = (sum * hop).fract();
-                }
-            }
-            PhaseRule::Linear => {
-                // Position relative to the middle of this frame, in frames: from -1/2 to 1/2.
-                let at = (within as f64 + 0.5) / hop - 0.5;
-                let first = frame == 0 && at < 0.0;
-                let last = frame + 1 == self.f0.len() && at > 0.0;
-                let at = if first || last { 0.0 } else { at };
-                for (i, now) in self.now.iter_mut().enumerate() {
-                    // Below the middle the slope is this frame's own cycles, above it the next frame's.
-                    let slope = if at < 0.0 { self.step[i] } else { self.next[i] };
-                    *now = ((self.sum[i] + at * slope) * hop).fract();
-                }
-            }
-        }
-    }
-
-    /// Loads the frame's increments; for the frame rules also adds them to the sums.
+    /// Loads the frame's increments, and adds to the sums what lies before its samples (or its middle).
     fn enter(&mut self, frame: usize) {
         let pitch = self.f0[frame];
         let following = self.f0.get(frame + 1).copied().unwrap_or(pitch);
+        let hop = self.p.hop as f64;
         for i in 0..self.step.len() {
+            let before = self.step[i];
             self.step[i] = cycles_per_sample(pitch, i, self.p);
-            if self.p.rule != PhaseRule::PerSample {
-                self.next[i] = cycles_per_sample(following, i, self.p);
-                self.sum[i] += self.step[i];
-            }
+            self.next[i] = cycles_per_sample(following, i, self.p);
+            self.sum[i] += match self.p.rule {
+                PhaseRule::PerSample => before * hop,
+                PhaseRule::Linear | PhaseRule::Held => self.step[i],
+            };
         }
     }
 
-    fn sine(&self, sine: usize) -> f64 {
-        (self.now[sine] * TAU).sin()
+    /// The parts of a frame, in order.
+    fn ramps(&self, frame: usize) -> impl Iterator<Item = Ramp> + use<> {
+        let hop = self.p.hop;
+        let (middle, slopes) = match self.p.rule {
+            PhaseRule::PerSample => (hop, [Slope::Own, Slope::Flat]),
+            PhaseRule::Held => (hop, [Slope::Flat, Slope::Flat]),
+            // Below the middle the slope is this frame's own cycles, above it the next frame's.
+            PhaseRule::Linear => {
+                let first = if frame == 0 { Slope::Flat } else { Slope::Own };
+                let last = frame + 1 == self.f0.len();
+                (hop / 2, [first, if last { Slope::Flat } else { Slope::Next }])
+            }
+        };
+        [0..middle, middle..hop]
+            .into_iter()
+            .zip(slopes)
+            .map(|(samples, slope)| Ramp { samples, slope })
+    }
+
+    /// All sines at the first sample of a ramp of the current frame.
+    fn tones(&self, ramp: &Ramp) -> Tones {
+        let hop = self.p.hop as f64;
+        let mut tones = Tones::default();
+        for i in 0..self.sum.len() {
+            let slope = match ramp.slope {
+                Slope::Flat => 0.0,
+                Slope::Own => self.step[i],
+                Slope::Next => self.next[i],
+            };
+            let first = ramp.samples.start as f64;
+            let phase = match self.p.rule {
+                PhaseRule::PerSample => self.sum[i] + (first + 1.0) * slope + self.start[i],
+                PhaseRule::Held => self.sum[i] * hop,
+                PhaseRule::Linear => self.sum[i] * hop + (first + 0.5 - hop / 2.0) * slope,
+            };
+            tones.push(phase, slope);
+        }
+        tones
+    }
+}
+
+/// Sines that advance by a turn of their phasors: one sine function a ramp instead of one a sample. In double
+/// precision the error after a frame is far below a sample's rounding.
+#[derive(Default)]
+struct Tones {
+    sin: Vec<f64>,
+    cos: Vec<f64>,
+    turn_sin: Vec<f64>,
+    turn_cos: Vec<f64>,
+}
+
+impl Tones {
+    fn push(&mut self, phase: f64, slope: f64) {
+        let (sin, cos) = (phase.fract() * TAU).sin_cos();
+        let (turn_sin, turn_cos) = (slope * TAU).sin_cos();
+        self.sin.push(sin);
+        self.cos.push(cos);
+        self.turn_sin.push(turn_sin);
+        self.turn_cos.push(turn_cos);
+    }
+
+    fn advance(&mut self) {
+        let turns = self.turn_sin.iter().zip(&self.turn_cos);
+        for ((sin, cos), (turn_sin, turn_cos)) in self.sin.iter_mut().zip(&mut self.cos).zip(turns) {
+            (*sin, *cos) = (
+                *sin * turn_cos + *cos * turn_sin,
+                *cos * turn_cos - *sin * turn_sin,
+            );
+        }
     }
 }

@@ -2,14 +2,17 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
 
 use super::admission::Admission;
+use super::lane::{LaneOptions, Lanes};
 use super::pipeline::{Pipeline, Tally};
 use super::stages::Stages;
-use super::{Mode, PromptAudio, SpeechRequest, SpeechStream, VoiceInfo, warm_up};
+use super::urgency::Urgency;
+use super::{Mode, PromptAudio, SpeechRequest, SpeechStream, VoiceInfo, sizing, warm_up};
 use crate::model::Bundle;
 use crate::runtime::{Options, Runtime};
 use crate::{Error, Result, limits};
@@ -25,8 +28,16 @@ pub struct EngineOptions {
     pub onnxruntime: Option<PathBuf>,
     /// Threads of the shared intra-op pool; 0 means one per core.
     pub threads: usize,
-    /// Syntheses at work at once.
-    pub concurrency: usize,
+    /// Devices, as [`Device::choose`] reads them: `cpu`, `cuda:0,cuda:1`, `auto`. One lane each.
+    pub devices: String,
+    /// Bytes of flow state that a lane keeps for later chunks and requests; `None`: what suits the device.
+    pub flow_cache: Option<u64>,
+    /// Seconds of speech before a chunk that the flow sees, 0 for all; `None`: what the bundle says.
+    pub left_context: Option<f32>,
+    /// Where TensorRT keeps the engines it has built.
+    pub tensorrt_cache: PathBuf,
+    /// Syntheses at work at once; `None`: what suits the devices.
+    pub concurrency: Option<usize>,
     /// Requests that may wait beyond those.
     pub queue: usize,
     /// Time one request may take.
@@ -46,9 +57,24 @@ pub struct ModelInfo {
     pub sample_rate: u32,
 }
 
+/// What is going on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Status {
+    /// Devices by name, one lane each.
+    pub devices: Vec<String>,
+    /// Syntheses at work.
+    pub active: usize,
+    /// Bytes of flow state in use, over all lanes: of running utterances and of recent voices.
+    pub flow_cache_bytes: u64,
+    /// Streamed chunks, since the start, that came later than the moment their client had run dry.
+    pub underruns: u64,
+}
+
 /// A loaded model that speaks. Cheap to share; dropped last, it unloads the model.
 pub struct Engine {
     stages: Arc<Stages>,
+    lanes: Arc<Lanes>,
+    underruns: Arc<AtomicU64>,
     admission: Admission,
     deadline: Duration,
     info: ModelInfo,
@@ -63,8 +89,16 @@ impl Engine {
             library: options.onnxruntime.clone(),
             threads: options.threads,
         })?;
-        let stages = Arc::new(Stages::load(runtime, &bundle, &options.voices_dir)?);
-        warm_up::run(&stages)?;
+        let devices = sizing::devices(runtime, &options.devices, &bundle.manifest)?;
+        let concurrency = match options.concurrency {
+            Some(concurrency) => concurrency,
+            None => sizing::concurrency(&devices)?,
+        };
+        let lane_options = lane_options(&options, &bundle, concurrency.div_ceil(devices.len().max(1)));
+        let lanes = Arc::new(Lanes::load(runtime, &bundle, &devices, &lane_options)?);
+        let first = devices.first().copied().unwrap_or_default();
+        let stages = Arc::new(Stages::load(runtime, &bundle, first, &options.voices_dir)?);
+        warm_up::run(&stages, &lanes)?;
         let manifest = &stages.manifest;
         let info = ModelInfo {
             name: manifest.name.clone(),
@@ -73,16 +107,28 @@ impl Engine {
             sample_rate: manifest.sample_rate,
         };
         Ok(Arc::new(Self {
-            admission: Admission::new(options.concurrency, options.queue),
+            admission: Admission::new(concurrency, options.queue),
             deadline: options.deadline,
+            underruns: Arc::default(),
             info,
             stages,
+            lanes,
         }))
     }
 
     /// What is loaded.
     pub fn model(&self) -> &ModelInfo {
         &self.info
+    }
+
+    /// What is going on.
+    pub fn status(&self) -> Status {
+        Status {
+            devices: self.lanes.iter().map(|lane| lane.device.to_string()).collect(),
+            active: self.lanes.active(),
+            flow_cache_bytes: self.lanes.iter().map(|lane| lane.flow.bytes_in_use()).sum(),
+            underruns: self.underruns.load(Ordering::Relaxed),
+        }
     }
 
     /// Built-in voices, then saved ones by id.
@@ -111,25 +157,29 @@ impl Engine {
         let (script, voice, permit) =
             blocking(move || Ok((stages.script(&mode, segments)?, stages.condition(&mode)?, permit))).await?;
         let (sink, chunks) = mpsc::channel(limits::CHUNKS_IN_FLIGHT);
-        let stages = self.stages.clone();
+        let (stages, place, underruns) = (self.stages.clone(), self.lanes.enter(), self.underruns.clone());
         tokio::task::spawn_blocking(move || {
             let mut pipeline = Pipeline {
                 stages: &stages,
+                lane: place.lane(),
+                crowded: place.is_crowded(),
                 voice: &voice,
                 speed: request.speed,
                 seed: request.seed,
                 stream: request.stream,
                 deadline,
                 started,
+                urgency: Urgency::new(started, request.stream),
                 sink: sink.clone(),
                 tally: Tally::default(),
             };
             // A panic must end the stream with an error, or a cut-off speech would look complete.
             let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| pipeline.run(&script)))
                 .unwrap_or_else(|_| Err(Error::Internal("the synthesis thread panicked".into())));
+            underruns.fetch_add(pipeline.urgency.underruns().into(), Ordering::Relaxed);
             report(&request, &pipeline, stages.manifest.sample_rate, &result);
             // A slot is free before the last word is read, so the end of one request never holds up the next.
-            drop(permit);
+            drop((place, permit));
             if let Err(error) = result {
                 let _ = sink.blocking_send(Err(error));
             }
@@ -183,6 +233,21 @@ impl Engine {
     }
 }
 
+fn lane_options(options: &EngineOptions, bundle: &Bundle, slots: usize) -> LaneOptions {
+    let manifest = &bundle.manifest;
+    let chunk_seconds = manifest.flow.chunk_tokens as f32 / manifest.token_rate as f32;
+    LaneOptions {
+        slots,
+        flow_cache: options.flow_cache,
+        left_chunks: match options.left_context {
+            None => manifest.flow.left_chunks,
+            Some(seconds) if seconds > 0.0 => Some((seconds / chunk_seconds).ceil() as usize),
+            Some(_) => None,
+        },
+        tensorrt_cache: options.tensorrt_cache.clone(),
+    }
+}
+
 /// Runs `work` where blocking is allowed; a panic there becomes an internal error.
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
     tokio::task::spawn_blocking(work)
@@ -205,6 +270,7 @@ fn report(request: &SpeechRequest, pipeline: &Pipeline<'_>, sample_rate: u32, re
     let chars = request.text.chars().count();
     let (audio, rtf) = (format!("{audio:.2}"), format!("{rtf:.3}"));
     let (tokens, seed, stream) = (tally.tokens, request.seed, request.stream);
+    let underruns = pipeline.urgency.underruns();
     match result {
         Ok(()) => {
             tracing::info!(
@@ -218,6 +284,7 @@ fn report(request: &SpeechRequest, pipeline: &Pipeline<'_>, sample_rate: u32, re
                 rtf,
                 seed,
                 stream,
+                underruns,
                 "spoke"
             );
         }

@@ -1,12 +1,21 @@
-//! Admission, the pipeline of a request, its chunk plan. Knows no HTTP and no serde.
+//! Admission, the pipeline of a request, and the lanes whose workers run the stages for all requests. Knows no HTTP and
+//! no serde.
 mod admission;
 mod facade;
+pub mod flow_worker;
+mod lane;
+pub mod lm_worker;
 mod pipeline;
 mod plan;
 mod request;
 mod silence;
+mod sizing;
 mod stages;
+mod token_stream;
+pub mod turn;
+pub mod urgency;
+mod vocoder_worker;
 mod warm_up;
 
-pub use facade::{Engine, EngineOptions, ModelInfo};
+pub use facade::{Engine, EngineOptions, ModelInfo, Status};
 pub use request::{Mode, PromptAudio, SpeechRequest, SpeechStream, VoiceInfo};

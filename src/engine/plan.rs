@@ -1,67 +1,61 @@
-//! When a streamed utterance may run the flow: the reference's chunk plan (cli/model.py `tts`), local to a request.
+//! When a streamed utterance may run the flow.
 //!
-//! A chunk needs its hop and the flow's look-ahead. The first hop is padded so that prompt and hop end on an
-//! attention chunk; later hops double up to four chunks, so that a long utterance runs the flow less often.
+//! The flow's chunks lie on a grid that begins with the prompt, and their mel does not depend on how many are computed
+//! at once. So the first hop only reaches the end of the chunk that the prompt began, and later hops are whole chunks:
+//! one, and then twice as many each time.
 
 /// Growth of the hop from chunk to chunk.
 const HOP_GROWTH: usize = 2;
-/// Largest hop, in attention chunks.
-const MAX_HOP_CHUNKS: usize = 4;
+/// Shortest first hop, tokens (0.4 s). The vocoder holds back 0.16 s of it, so a shorter one would leave the client
+/// too little to play while the 25 tokens of the next chunk are made.
+const MIN_FIRST_HOP: usize = 10;
+
+/// Longest hop, chunks. Longer runs cost less for each chunk; but whoever waits for a run waits for all of it.
+const MAX_HOP: usize = 4;
 
 /// The plan of one utterance (one text segment).
 #[derive(Debug, Clone)]
 pub struct ChunkPlan {
+    /// The next hop, tokens.
+    next: usize,
+    /// The one after it.
     hop: usize,
-    pad: usize,
     max_hop: usize,
     lookahead: usize,
+    /// Tokens before the next hop.
     offset: usize,
 }
 
-/// One run of the flow: over `tokens[..upto]`, of which those before `offset` have been spoken.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Chunk {
-    /// Tokens spoken before.
-    pub offset: usize,
-    /// Tokens to give the flow, look-ahead included.
-    pub upto: usize,
-}
-
 impl ChunkPlan {
-    /// `chunk` and `lookahead` in tokens; `prompt` is the length of the flow's prompt.
-    pub fn new(chunk: usize, lookahead: usize, prompt: usize) -> Self {
+    /// `chunk` and `lookahead` in tokens; `prompt` is the length of the flow's prompt. Where the stages are `crowded`
+    /// the first hop is a chunk at least.
+    pub fn new(chunk: usize, lookahead: usize, prompt: usize, crowded: bool) -> Self {
         let chunk = chunk.max(1);
+        let pad = prompt.next_multiple_of(chunk) - prompt;
+        let least = if crowded { chunk } else { MIN_FIRST_HOP };
         Self {
+            next: if pad < least { pad + chunk } else { pad },
             hop: chunk,
-            pad: prompt.next_multiple_of(chunk) - prompt,
-            max_hop: chunk * MAX_HOP_CHUNKS,
+            max_hop: chunk * MAX_HOP,
             lookahead,
             offset: 0,
         }
     }
 
-    /// The next chunk, if `available` tokens are enough for it.
-    pub fn next(&mut self, available: usize) -> Option<Chunk> {
-        let hop = self.hop + if self.offset == 0 { self.pad } else { 0 };
-        let upto = self.offset + hop + self.lookahead;
-        if available < upto {
+    /// How many tokens to give the flow now, look-ahead included, if `available` tokens are enough for its next hop.
+    pub fn next(&mut self, available: usize) -> Option<usize> {
+        if self.missing(available) > 0 {
             return None;
         }
-        let chunk = Chunk {
-            offset: self.offset,
-            upto,
-        };
-        self.offset += hop;
+        self.offset += self.next;
+        self.next = self.hop;
         self.hop = (self.hop * HOP_GROWTH).min(self.max_hop);
-        Some(chunk)
+        Some(self.offset + self.lookahead)
     }
 
-    /// The last chunk, once all `total` tokens are there.
-    pub fn last(&self, total: usize) -> Chunk {
-        Chunk {
-            offset: self.offset,
-            upto: total,
-        }
+    /// Tokens that `available` ones lack for the next hop.
+    pub fn missing(&self, available: usize) -> usize {
+        (self.offset + self.next + self.lookahead).saturating_sub(available)
     }
 }
 
@@ -69,27 +63,46 @@ impl ChunkPlan {
 mod tests {
     use super::*;
 
-    #[test]
-    fn hops_grow_and_the_first_is_padded_to_a_chunk_boundary() {
-        // The reference's own run: prompt 23, 100 tokens -> 30, 80, then all (goldens stream_2).
-        let mut plan = ChunkPlan::new(25, 3, 23);
-        assert_eq!(plan.next(29), None);
-        assert_eq!(plan.next(30), Some(Chunk { offset: 0, upto: 30 }));
-        assert_eq!(plan.next(80), Some(Chunk { offset: 27, upto: 80 }));
-        assert_eq!(plan.next(100), None);
-        assert_eq!(
-            plan.last(100),
-            Chunk {
-                offset: 77,
-                upto: 100
-            }
-        );
+    fn uptos(prompt: usize) -> Vec<usize> {
+        let mut plan = ChunkPlan::new(25, 3, prompt, false);
+        std::iter::from_fn(|| plan.next(300)).collect()
     }
 
     #[test]
-    fn hops_stop_growing_at_four_chunks() {
-        let mut plan = ChunkPlan::new(25, 3, 0);
-        let uptos: Vec<_> = std::iter::from_fn(|| plan.next(400)).map(|c| c.upto).collect();
-        assert_eq!(uptos, vec![28, 78, 178, 278, 378]);
+    fn hops_grow_to_four_chunks() {
+        assert_eq!(uptos(0), [28, 53, 103, 203]);
+    }
+
+    #[test]
+    fn the_first_hop_ends_the_chunk_that_the_prompt_began() {
+        assert_eq!(uptos(90), [13, 38, 88, 188, 288]);
+        assert_eq!(uptos(15)[0], 10 + 3);
+        assert_eq!(uptos(16)[0], 9 + 25 + 3, "too short for a hop");
+        assert_eq!(uptos(100)[0], 25 + 3);
+    }
+
+    #[test]
+    fn crowded_stages_begin_with_a_chunk_at_least() {
+        let first = |prompt| ChunkPlan::new(25, 3, prompt, true).next(100);
+        assert_eq!(first(87), Some(13 + 25 + 3));
+        assert_eq!(first(75), Some(25 + 3));
+    }
+
+    #[test]
+    fn a_hop_waits_for_its_look_ahead() {
+        let mut plan = ChunkPlan::new(25, 3, 23, false);
+        assert_eq!(plan.next(29), None);
+        assert_eq!(plan.next(30), Some(30));
+        assert_eq!(plan.next(54), None);
+        assert_eq!(plan.next(55), Some(55));
+    }
+
+    #[test]
+    fn every_hop_ends_on_the_grid() {
+        for prompt in 0..60 {
+            for upto in uptos(prompt) {
+                assert_eq!((prompt + upto - 3) % 25, 0);
+            }
+        }
     }
 }

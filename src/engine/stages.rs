@@ -1,25 +1,22 @@
-//! The loaded model: its bundle, text front end, stages and voices; what one synthesis is made with.
+//! What all lanes share: the manifest, the text front end, voices and prompts; what one synthesis is made with.
 
 use std::path::Path;
 use std::sync::Arc;
 
 use super::{Mode, PromptAudio, SpeechRequest};
-use crate::model::flow::Flow;
-use crate::model::llm::Llm;
+use crate::model::flow::FlowVoice;
 use crate::model::prompt_encoder::{PromptEncoder, PromptFeatures};
 use crate::model::vocoder::Vocoder;
 use crate::model::{Bundle, bundle::Manifest};
-use crate::runtime::Runtime;
+use crate::runtime::{Device, Runtime};
 use crate::text::{LayoutIds, TextFrontend, TextTokenizer};
 use crate::voice::{PromptCache, Voice, VoicePrompt, VoiceStore};
 use crate::{Error, Result, limits};
 
-/// Everything loaded, shared by all requests.
+/// Everything loaded once, shared by all requests.
 pub struct Stages {
     pub(super) manifest: Manifest,
     pub(super) text: TextFrontend,
-    pub(super) llm: Llm,
-    pub(super) flow: Flow,
     pub(super) vocoder: Vocoder,
     pub(super) layout: LayoutIds,
     pub(super) voices: VoiceStore,
@@ -37,23 +34,19 @@ pub enum Script {
 }
 
 /// How the voice of a request conditions the language model and the flow.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Conditioning {
     /// Text ids before the text: the prompt's transcript or the instruction.
     pub prompt_text: Vec<i64>,
     /// Speech tokens the language model continues.
     pub llm_speech: Vec<i64>,
-    /// Speech tokens the flow continues.
-    pub flow_speech: Vec<i64>,
-    /// Mel of those, [frames, bins].
-    pub flow_feat: Vec<f32>,
-    /// Speaker embedding.
-    pub embedding: Vec<f32>,
+    /// What the flow knows of the speaker.
+    pub flow: Arc<FlowVoice>,
 }
 
 impl Stages {
-    /// Loads a bundle.
-    pub fn load(runtime: &Runtime, bundle: &Bundle, voices_dir: &Path) -> Result<Self> {
+    /// Loads them; `device` prepares prompts.
+    pub fn load(runtime: &Runtime, bundle: &Bundle, device: Device, voices_dir: &Path) -> Result<Self> {
         let manifest = bundle.manifest.clone();
         let tokenizer = TextTokenizer::from_file(&bundle.path(&manifest.tokenizer))?;
         let llm = &manifest.llm;
@@ -69,10 +62,8 @@ impl Stages {
         };
         Ok(Self {
             text: TextFrontend::new(tokenizer),
-            llm: Llm::load(runtime, bundle)?,
-            flow: Flow::load(runtime, bundle)?,
-            vocoder: Vocoder::load(runtime, bundle)?,
-            encoder: PromptEncoder::load(runtime, bundle)?,
+            vocoder: Vocoder::new(bundle)?,
+            encoder: PromptEncoder::load(runtime, bundle, device.without_engines())?,
             voices: VoiceStore::open(bundle, voices_dir)?,
             prompts: PromptCache::default(),
             layout,
@@ -108,7 +99,7 @@ impl Stages {
 
     /// Most speech tokens of a segment after a flow prompt of so many: bounded, and within the fixed noise.
     pub(super) fn most_speech_tokens(&self, prompt: usize) -> usize {
-        let room = self.flow.max_frames() / self.manifest.token_mel_ratio;
+        let room = self.manifest.flow.noise.frames / self.manifest.token_mel_ratio;
         room.saturating_sub(prompt)
             .clamp(1, limits::SEGMENT_SPEECH_TOKENS)
     }
@@ -213,25 +204,33 @@ fn within(field: &str, tokens: &[i64]) -> Result<()> {
 fn of_voice(voice: &Voice) -> Conditioning {
     let embedding = voice.embedding.clone();
     match &voice.prompt {
-        None => Conditioning {
-            embedding,
-            ..Conditioning::default()
-        },
+        None => of_embedding(embedding),
         Some(p) => Conditioning {
             prompt_text: p.text_tokens.clone(),
             llm_speech: p.speech_tokens.clone(),
-            flow_speech: p.speech_tokens.clone(),
-            flow_feat: p.speech_feat.clone(),
-            embedding,
+            flow: FlowVoice::new(p.speech_tokens.clone(), p.speech_feat.clone(), embedding).into(),
         },
     }
 }
 
 fn of_features(features: &PromptFeatures) -> Conditioning {
+    let PromptFeatures {
+        speech_tokens,
+        speech_feat,
+        embedding,
+    } = features.clone();
     Conditioning {
-        flow_speech: features.speech_tokens.clone(),
-        flow_feat: features.speech_feat.clone(),
-        embedding: features.embedding.clone(),
-        ..Conditioning::default()
+        prompt_text: Vec::new(),
+        llm_speech: Vec::new(),
+        flow: FlowVoice::new(speech_tokens, speech_feat, embedding).into(),
+    }
+}
+
+/// A speaker without a prompt.
+pub(super) fn of_embedding(embedding: Vec<f32>) -> Conditioning {
+    Conditioning {
+        prompt_text: Vec::new(),
+        llm_speech: Vec::new(),
+        flow: FlowVoice::new(Vec::new(), Vec::new(), embedding).into(),
     }
 }

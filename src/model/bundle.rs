@@ -7,6 +7,9 @@ use sha2::{Digest, Sha256};
 
 use crate::{Error, Result, limits};
 
+/// The manifest format this server reads.
+const FORMAT: u32 = 2;
+
 /// A graph or table file of the bundle.
 #[derive(Debug, Clone, Deserialize)]
 pub struct FileEntry {
@@ -124,6 +127,57 @@ pub struct FlowConfig {
     pub lookahead_tokens: usize,
     /// Speaker embedding width.
     pub spk_dim: usize,
+    /// Chunks of left context a chunk sees unless the command line says otherwise; absent: all.
+    #[serde(default)]
+    pub left_chunks: Option<usize>,
+    /// What the graphs keep from chunk to chunk.
+    pub caches: FlowCaches,
+}
+
+/// The caches of the flow's graphs.
+#[derive(Debug, Clone, Deserialize)]
+pub struct FlowCaches {
+    /// Those of the encoder.
+    pub encoder: Vec<CacheConfig>,
+    /// Those of the estimator.
+    pub estimator: Vec<CacheConfig>,
+}
+
+/// One cache: an input and an output of a graph over the same memory, `[rows, shape...]`.
+#[derive(Debug, Clone, Deserialize)]
+pub struct CacheConfig {
+    /// Input name.
+    pub name: String,
+    /// Output name.
+    pub output: String,
+    /// What a row is.
+    pub kind: CacheKind,
+    /// Shape of a row.
+    pub shape: Vec<usize>,
+    /// Element type.
+    pub element: CacheElement,
+}
+
+/// What one row of a cache belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum CacheKind {
+    /// A speech token.
+    Token,
+    /// A mel frame.
+    Frame,
+    /// The end of a chunk.
+    Tail,
+}
+
+/// Element type of a cache.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum CacheElement {
+    /// 32-bit floats.
+    F32,
+    /// 16-bit floats.
+    F16,
 }
 
 /// The vocoder stage.
@@ -253,15 +307,8 @@ impl Bundle {
         let path = dir.join("bundle.json");
         let text = std::fs::read_to_string(&path)
             .map_err(|e| Error::internal(&format!("reading {}", path.display()), e))?;
-        let manifest: Manifest = serde_json::from_str(&text)
-            .map_err(|e| Error::internal(&format!("reading {}", path.display()), e))?;
-        if manifest.format != 1 {
-            return Err(Error::Internal(format!(
-                "{}: format {} is not known to this server (it reads 1); export the model again",
-                path.display(),
-                manifest.format
-            )));
-        }
+        let manifest =
+            parse(&text).map_err(|e| Error::internal(&format!("reading {}", path.display()), e))?;
         if manifest.generation != 2 {
             return Err(Error::Internal(format!(
                 "{}: this server speaks CosyVoice generation 2; the bundle is generation {}",
@@ -325,7 +372,39 @@ impl Bundle {
     }
 }
 
+/// The manifest in `text`. Its format is looked at first, so that another one is named and not a missing field of it.
+fn parse(text: &str) -> Result<Manifest> {
+    #[derive(Deserialize)]
+    struct Format {
+        format: u32,
+    }
+    let failed = |e: serde_json::Error| Error::Internal(e.to_string());
+    let Format { format } = serde_json::from_str(text).map_err(failed)?;
+    if format != FORMAT {
+        return Err(Error::Internal(format!(
+            "format {format} is not known to this server (it reads {FORMAT}); export the model again"
+        )));
+    }
+    serde_json::from_str(text).map_err(failed)
+}
+
 /// Bytes in lower-case hexadecimal.
 pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|b| format!("{b:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::parse;
+
+    #[test]
+    fn another_format_is_named_before_its_fields_are_missed() {
+        let error = parse(r#"{"format": 1, "name": "old"}"#).unwrap_err().to_string();
+        assert!(
+            error.contains("format 1") && error.contains("export the model again"),
+            "{error}"
+        );
+        let error = parse(r#"{"format": 2}"#).unwrap_err().to_string();
+        assert!(error.contains("missing field"), "{error}");
+    }
 }

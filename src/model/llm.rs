@@ -1,33 +1,140 @@
-//! The language model stage: ids of the one id space in, logits over speech ids out, with a fixed KV buffer.
+//! The language model stage: ids of the one id space in, logits over speech ids out, many sequences at once.
+//!
+//! Keys and values live in one buffer a layer, [slots, heads, positions, width]. A sequence owns a slot; its prefill
+//! writes straight into it, and a decode step runs over a window of neighbouring slots. Rows of a window that take no
+//! part compute too, harmlessly: a free slot writes its position 0, which the next prefill overwrites, and a sequence
+//! that sits out writes its next position, which its next step overwrites.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::bundle::{Bundle, LlmConfig};
-use crate::runtime::{Cache, CachedRun, Graph, Runtime};
-use crate::{Error, Result};
+use crate::runtime::{Binding, Buffer, Device, Element, Graph, GraphOptions, HostSliceMut, Runtime};
+use crate::{Error, Result, limits};
 
-/// KV buffers grow in steps of this many positions, so that few sizes exist.
-const POSITION_STEP: usize = 64;
+/// Idle rows between two sequences that cost less than another run of the graph on a CPU.
+const IDLE_ROWS: usize = 2;
+/// Rows compared by [`Llm::rows_agree`]: more than the kernels for small products compute at once.
+const AGREEING_ROWS: usize = 5;
 
-/// A loaded language model. Sequences are independent; each holds its own cache.
+/// A loaded language model and its sequences. One thread owns it.
 pub struct Llm {
     graph: Arc<Graph>,
     config: LlmConfig,
+    capacity: usize,
+    caches: Vec<Cache>,
+    /// Positions filled in each slot; `None`: the slot is free.
+    slots: Vec<Option<usize>>,
+    prefill: Inputs,
+    step: Inputs,
+    windows: BTreeMap<(usize, usize), Binding>,
+    /// Whether rows compute the same bits alone and together.
+    together: bool,
 }
 
-/// One sequence: its cache and how much of it is filled.
-pub struct Sequence {
-    run: CachedRun,
-    length: usize,
-    capacity: usize,
+/// One layer's keys or values.
+struct Cache {
+    input: String,
+    output: String,
+    buffer: Buffer,
+}
+
+/// A sequence's place. It must be given back with [`Llm::close`].
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Slot(usize);
+
+/// Small inputs and the logits, at fixed addresses.
+struct Inputs {
+    ids: Buffer,
+    last: Buffer,
+    lengths: Buffer,
+    total: Buffer,
+    logits: Buffer,
+}
+
+/// The logits of a step.
+pub struct Step<'a> {
+    data: HostSliceMut<'a, f32>,
+    width: usize,
+    rows: Vec<usize>,
+}
+
+impl Step<'_> {
+    /// The logits of every row (`speech_vocab` each), in the order the rows were given.
+    pub fn rows(&mut self) -> Vec<&mut [f32]> {
+        let mut all: Vec<Option<&mut [f32]>> = self.data.chunks_exact_mut(self.width).map(Some).collect();
+        self.rows
+            .iter()
+            .filter_map(|&row| all.get_mut(row).and_then(Option::take))
+            .collect()
+    }
 }
 
 impl Llm {
-    /// Loads the stage.
-    pub fn load(runtime: &Runtime, bundle: &Bundle) -> Result<Self> {
+    /// Loads the stage with room for `slots` sequences.
+    pub fn load(runtime: &Runtime, bundle: &Bundle, device: Device, slots: usize) -> Result<Self> {
+        let device = place(device, Element::float(&bundle.manifest.llm.kv_dtype)?);
+        if device == Device::Cpu {
+            let mut llm = Self::open_graph(runtime, bundle, GraphOptions::on(device), slots)?;
+            llm.together = llm.rows_agree()?;
+            return Ok(llm);
+        }
+        let options = GraphOptions {
+            cuda_graph: true,
+            ..GraphOptions::on(device)
+        };
+        let captured = Self::open_graph(runtime, bundle, options, slots)
+            .and_then(|mut llm| llm.run_every_window().map(|()| llm));
+        captured.or_else(|e| {
+            tracing::warn!(reason = %e, "the language model's steps cannot be captured; they will be slower");
+            let mut llm = Self::open_graph(runtime, bundle, GraphOptions::on(device), slots)?;
+            llm.run_every_window()?;
+            Ok(llm)
+        })
+    }
+
+    fn open_graph(runtime: &Runtime, bundle: &Bundle, options: GraphOptions, slots: usize) -> Result<Self> {
         let config = bundle.manifest.llm.clone();
-        let graph = Arc::new(Graph::load(runtime, "llm", &bundle.path(&config.graph))?);
-        Ok(Self { graph, config })
+        let element = Element::float(&config.kv_dtype)?;
+        let graph = Graph::load(runtime, "llm", &bundle.path(&config.graph), &options)?;
+        Self::over(Arc::new(graph), config, slots, |graph, len| {
+            let buffer = Buffer::device(graph, element, len)?;
+            // A masked value still counts as zero times itself in some GPU kernels: it must be a number. The CPU's read
+            // what was written, and pages that are never touched cost no memory.
+            if options.device != Device::Cpu {
+                buffer.zero_prefix(len)?;
+            }
+            Ok(buffer)
+        })
+    }
+
+    fn over(
+        graph: Arc<Graph>,
+        config: LlmConfig,
+        slots: usize,
+        memory: impl Fn(&Graph, usize) -> Result<Buffer>,
+    ) -> Result<Self> {
+        let capacity = config.max_positions;
+        let len = slots * config.kv_heads * capacity * config.head_dim;
+        let names = (0..config.layers).flat_map(|i| ["key", "value"].map(|kind| format!("{i}.{kind}")));
+        let cache = |name| {
+            Ok(Cache {
+                input: format!("past_key_values.{name}"),
+                output: format!("present.{name}"),
+                buffer: memory(&graph, len)?,
+            })
+        };
+        Ok(Self {
+            caches: names.map(cache).collect::<Result<_>>()?,
+            prefill: Inputs::new(&graph, capacity, 1, config.speech_vocab)?,
+            step: Inputs::new(&graph, slots, slots, config.speech_vocab)?,
+            slots: vec![None; slots],
+            windows: BTreeMap::new(),
+            together: true,
+            graph,
+            config,
+            capacity,
+        })
     }
 
     /// Its configuration.
@@ -35,62 +142,240 @@ impl Llm {
         &self.config
     }
 
-    /// A new sequence for `ids` with room for `room` more; returns it and the logits (`speech_vocab`) after the
-    /// last id.
-    pub fn prefill(&self, ids: &[i64], room: usize) -> Result<(Sequence, Vec<f32>)> {
-        let needed = ids.len() + room;
-        if ids.is_empty() || needed > self.config.max_positions {
-            return Err(Error::Invalid(format!(
-                "tts_text: this text and prompt need {needed} positions; the model holds {}",
-                self.config.max_positions
+    /// Most positions of one sequence.
+    pub fn capacity(&self) -> usize {
+        self.capacity
+    }
+
+    /// Whether every step computes on the CPU.
+    pub fn on_cpu(&self) -> bool {
+        self.graph.device() == Device::Cpu
+    }
+
+    /// The lowest free slot: low slots keep windows small.
+    pub fn open(&mut self) -> Option<Slot> {
+        let free = self.slots.iter().position(Option::is_none)?;
+        self.slots[free] = Some(0);
+        Some(Slot(free))
+    }
+
+    /// Gives a slot back.
+    pub fn close(&mut self, slot: Slot) {
+        self.slots[slot.0] = None;
+    }
+
+    /// Starts the sequence of `slot` with `ids`, forgetting what was there; returns the logits after the last one.
+    pub fn prefill(&mut self, slot: &Slot, ids: &[i64]) -> Result<HostSliceMut<'_, f32>> {
+        if ids.is_empty() || ids.len() > self.capacity {
+            return Err(Error::Internal(format!(
+                "{} ids do not fit the model's {} positions",
+                ids.len(),
+                self.capacity
             )));
         }
-        let capacity = needed
-            .next_multiple_of(POSITION_STEP)
-            .min(self.config.max_positions);
-        let shape = [1, self.config.kv_heads, capacity, self.config.head_dim];
-        let names = (0..self.config.layers).flat_map(|i| {
-            ["key", "value"].map(|kind| {
-                (
-                    format!("past_key_values.{i}.{kind}"),
-                    format!("present.{i}.{kind}"),
-                )
-            })
-        });
-        let cache = Cache::new(names, shape, &self.config.kv_dtype)?;
-        let run = CachedRun::new(&self.graph, cache, "logits", [1, self.config.speech_vocab])?;
-        let mut sequence = Sequence {
-            run,
-            length: 0,
-            capacity,
-        };
-        let logits = self.advance(&mut sequence, ids)?;
-        Ok((sequence, logits))
+        let inputs = &self.prefill;
+        inputs.ids.host_slice_mut::<i64>()?[..ids.len()].copy_from_slice(ids);
+        inputs.last.host_slice_mut::<i64>()?[0] = ids.len() as i64 - 1;
+        inputs.lengths.host_slice_mut::<i32>()?[0] = ids.len() as i32 - 1;
+        inputs.total.host_slice_mut::<i32>()?[0] = ids.len() as i32;
+        let mut binding = Binding::new(&self.graph)?;
+        self.bind_caches(&mut binding, slot.0, 1)?;
+        inputs.bind(&mut binding, 0, 1, ids.len(), self.config.speech_vocab)?;
+        binding.run()?;
+        self.slots[slot.0] = Some(ids.len());
+        self.prefill.logits.host_slice_mut()
     }
 
-    /// Appends one speech token and returns the logits after it.
-    pub fn step(&self, sequence: &mut Sequence, speech_token: usize) -> Result<Vec<f32>> {
-        self.advance(sequence, &[self.config.speech_offset + speech_token as i64])
-    }
-
-    fn advance(&self, sequence: &mut Sequence, ids: &[i64]) -> Result<Vec<f32>> {
-        let total = sequence.length + ids.len();
-        if total > sequence.capacity {
-            return Err(Error::Internal("the KV buffer is full".into()));
+    /// Appends one speech token to each of the sequences (no slot twice) and computes what follows.
+    pub fn step(&mut self, rows: &[(&Slot, usize)]) -> Result<Step<'_>> {
+        let width = self.config.speech_vocab;
+        self.set_inputs(rows)?;
+        for (low, count) in self.windows_over(rows.iter().map(|(slot, _)| slot.0).collect()) {
+            self.run_window(low, count)?;
         }
-        let logits = sequence.run.run(
-            &self.graph,
-            &[
-                ("input_ids", &[1, ids.len()], ids),
-                ("last_index", &[1], &[ids.len() as i64 - 1]),
-            ],
-            &[
-                ("seqlens_k", &[1], &[total as i32 - 1]),
-                ("total_sequence_length", &[], &[total as i32]),
-            ],
-        )?;
-        let logits = logits.to_vec();
-        sequence.length = total;
-        Ok(logits)
+        for (slot, _) in rows {
+            self.slots[slot.0] = self.slots[slot.0].map(|length| length + 1);
+        }
+        Ok(Step {
+            data: self.step.logits.host_slice_mut()?,
+            width,
+            rows: rows.iter().map(|(slot, _)| slot.0).collect(),
+        })
+    }
+
+    /// (first slot, slots) of the runs that cover `rows`.
+    fn windows_over(&self, mut rows: Vec<usize>) -> Vec<(usize, usize)> {
+        rows.sort_unstable();
+        let (Some(&first), Some(&last)) = (rows.first(), rows.last()) else {
+            return Vec::new();
+        };
+        if !self.on_cpu() {
+            return vec![(0, (last + 1).next_power_of_two().min(self.slots.len()))];
+        }
+        if !self.together {
+            return rows.into_iter().map(|row| (row, 1)).collect();
+        }
+        let mut windows = vec![(first, 1)];
+        for row in rows.into_iter().skip(1) {
+            match windows.last_mut() {
+                Some((low, count)) if row - (*low + *count) <= IDLE_ROWS => *count = row + 1 - *low,
+                _ => windows.push((row, 1)),
+            }
+        }
+        windows
+    }
+
+    fn set_inputs(&mut self, rows: &[(&Slot, usize)]) -> Result<()> {
+        let mut ids = self.step.ids.host_slice_mut::<i64>()?;
+        let mut lengths = self.step.lengths.host_slice_mut::<i32>()?;
+        ids.fill(0);
+        for (length, slot) in lengths.iter_mut().zip(&self.slots) {
+            // The row of a full sequence that sits out has nowhere left to write but its last position.
+            *length = slot.unwrap_or(0).min(self.capacity - 1) as i32;
+        }
+        for (slot, token) in rows {
+            match self.slots[slot.0] {
+                Some(length) if (1..self.capacity).contains(&length) => {}
+                _ => {
+                    return Err(Error::Internal(
+                        "a step of a slot that has no room or no prefill".into(),
+                    ));
+                }
+            }
+            ids[slot.0] = self.config.speech_offset + *token as i64;
+        }
+        Ok(())
+    }
+
+    fn run_window(&mut self, low: usize, count: usize) -> Result<()> {
+        let total = match self.graph.captures() {
+            // Read on the host, so a capture freezes it; the kernels go by each row's own length.
+            true => self.capacity as i32,
+            false => {
+                let lengths = self.step.lengths.host_slice::<i32>()?;
+                1 + lengths[low..low + count].iter().copied().max().unwrap_or(0)
+            }
+        };
+        self.step.total.host_slice_mut::<i32>()?[0] = total;
+        if !self.windows.contains_key(&(low, count)) {
+            if self.windows.len() >= limits::LM_WINDOWS {
+                self.windows.clear();
+            }
+            let mut binding = Binding::new(&self.graph)?;
+            self.bind_caches(&mut binding, low, count)?;
+            self.step
+                .bind(&mut binding, low, count, 1, self.config.speech_vocab)?;
+            binding.captured(count as u16)?;
+            self.windows.insert((low, count), binding);
+        }
+        match self.windows.get_mut(&(low, count)) {
+            Some(binding) => binding.run(),
+            None => Ok(()),
+        }
+    }
+
+    fn bind_caches(&self, binding: &mut Binding, low: usize, count: usize) -> Result<()> {
+        let config = &self.config;
+        let shape = [count, config.kv_heads, self.capacity, config.head_dim];
+        let offset = low * shape[1..].iter().product::<usize>();
+        for cache in &self.caches {
+            binding.input(&cache.input, &cache.buffer, offset, &shape)?;
+            binding.output(&cache.output, &cache.buffer, offset, &shape)?;
+        }
+        Ok(())
+    }
+
+    /// Runs the windows of every size once on the calling thread, which captures belong to, so that no client waits for
+    /// what the first run of each costs.
+    pub fn run_every_window(&mut self) -> Result<()> {
+        let mut rows = 1;
+        loop {
+            let count = rows.min(self.slots.len());
+            self.set_inputs(&[])?;
+            self.run_window(0, count)?;
+            if count == self.slots.len() {
+                return Ok(());
+            }
+            rows *= 2;
+        }
+    }
+
+    /// Whether this processor's kernels give a row the same bits whatever is computed with it: a request must sound
+    /// the same alone and under load. Where they do not, rows are computed one by one.
+    fn rows_agree(&mut self) -> Result<bool> {
+        if self.slots.len() < 2 {
+            return Ok(true);
+        }
+        let slots: Vec<Slot> = (0..AGREEING_ROWS).map_while(|_| self.open()).collect();
+        let ids = [self.config.sos_id, 1, 2, 3, 4, 5, 6, self.config.task_id];
+        let mut alone = Vec::new();
+        for (i, slot) in slots.iter().enumerate() {
+            self.prefill(slot, &ids[i % 4..])?;
+            let mut step = self.step(&[(slot, i)])?;
+            alone.push(step.rows().concat());
+        }
+        let mut agree = true;
+        for count in (2..=slots.len()).rev() {
+            for (i, slot) in slots.iter().enumerate() {
+                self.slots[slot.0] = Some(ids[i % 4..].len());
+            }
+            let rows: Vec<_> = slots[..count].iter().enumerate().map(|(i, s)| (s, i)).collect();
+            agree &= self.step(&rows)?.rows().iter().zip(&alone).all(|(a, b)| a == b);
+        }
+        slots.into_iter().for_each(|slot| self.close(slot));
+        if !agree {
+            tracing::info!(
+                "this processor computes rows differently together: sequences are stepped one by one"
+            );
+        }
+        Ok(agree)
     }
 }
+
+impl Inputs {
+    fn new(graph: &Graph, ids: usize, rows: usize, vocab: usize) -> Result<Self> {
+        Ok(Self {
+            ids: Buffer::host::<i64>(graph, ids)?,
+            last: Buffer::host::<i64>(graph, rows)?,
+            lengths: Buffer::host::<i32>(graph, rows)?,
+            total: Buffer::host::<i32>(graph, 1)?,
+            logits: Buffer::host::<f32>(graph, rows * vocab)?,
+        })
+    }
+
+    /// Rows `low` to `low + count`, with `length` ids each.
+    fn bind(
+        &self,
+        binding: &mut Binding,
+        low: usize,
+        count: usize,
+        length: usize,
+        vocab: usize,
+    ) -> Result<()> {
+        binding
+            .input("input_ids", &self.ids, low * length, &[count, length])?
+            .input("last_index", &self.last, low, &[count])?
+            .input("seqlens_k", &self.lengths, low, &[count])?
+            .input("total_sequence_length", &self.total, 0, &[])?
+            .output("logits", &self.logits, low * vocab, &[count, vocab])?;
+        Ok(())
+    }
+}
+
+/// Where the model runs: attention has CUDA kernels for f16 caches only, and TensorRT none.
+fn place(device: Device, cache: Element) -> Device {
+    match (device.without_engines(), cache) {
+        (Device::Cpu, _) => Device::Cpu,
+        (gpu, Element::F16) => gpu,
+        (gpu, _) => {
+            tracing::warn!(
+                "the language model runs on the CPU: {gpu} has no attention for its f32 cache; export it as fp16"
+            );
+            Device::Cpu
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "llm_tests.rs"]
+mod tests;

@@ -3,8 +3,10 @@ pub mod bundle;
 pub mod flow;
 pub mod llm;
 pub mod mel;
+pub mod pages;
 pub mod prompt_encoder;
 pub mod sampler;
+mod softmax;
 pub mod vocoder;
 
 pub use bundle::Bundle;

@@ -5,7 +5,7 @@ use super::bundle::Bundle;
 use crate::dsp::fbank::Fbank;
 use crate::dsp::mel::{LogMel, MelParams};
 use crate::dsp::whisper::WhisperMel;
-use crate::runtime::{Graph, Input, Positional, Runtime};
+use crate::runtime::{Device, Graph, GraphOptions, Input, Positional, Runtime};
 use crate::{Error, Result};
 
 /// Bins of the speaker encoder's fbank.
@@ -35,9 +35,13 @@ pub struct PromptFeatures {
 }
 
 impl PromptEncoder {
-    /// Loads the encoders.
-    pub fn load(runtime: &Runtime, bundle: &Bundle) -> Result<Self> {
+    /// Loads the encoders on a device.
+    pub fn load(runtime: &Runtime, bundle: &Bundle, device: Device) -> Result<Self> {
         let manifest = &bundle.manifest;
+        let options = GraphOptions {
+            arena: device != Device::Cpu,
+            ..GraphOptions::on(device)
+        };
         let mel = MelParams {
             sample_rate: manifest.mel.sample_rate,
             n_fft: manifest.mel.n_fft,
@@ -48,15 +52,17 @@ impl PromptEncoder {
             fmax: manifest.mel.fmax,
         };
         Ok(Self {
-            speech_tokenizer: Graph::load_frugal(
+            speech_tokenizer: Graph::load(
                 runtime,
                 "speech tokenizer",
                 &bundle.path(&manifest.speech_tokenizer),
+                &options,
             )?,
-            speaker_encoder: Graph::load_frugal(
+            speaker_encoder: Graph::load(
                 runtime,
                 "speaker encoder",
                 &bundle.path(&manifest.speaker_encoder),
+                &options,
             )?,
             mel: LogMel::new(mel)?,
             whisper: WhisperMel::new(WHISPER_BINS),

@@ -1,103 +1,141 @@
-//! Runs of a graph that keeps state in fixed buffers: each buffer is bound as input and as output of the same
-//! memory, so a decode step moves no cache.
+//! Runs of a graph on buffers that stay where they are.
 
-use half::f16;
-use ort::memory::Allocator;
-use ort::session::IoBinding;
-use ort::value::{DynTensor, Tensor};
+use std::collections::BTreeMap;
+use std::ffi::CString;
+use std::sync::Arc;
 
-use super::Graph;
-use crate::{Error, Result};
+use ort::AsPointer;
+use ort::session::{IoBinding, RunOptions};
 
-/// The fixed buffers of one sequence (or batch): pairs of input and output names over one tensor each.
-pub struct Cache {
-    buffers: Vec<(String, String, DynTensor)>,
-}
+use super::memory::{Memory, View};
+use super::{Buffer, Graph};
+use crate::Result;
 
-impl Cache {
-    /// Zeroed buffers of one shape, one per (input, output) name pair. `element` is `f32` or `f16`.
-    pub fn new(
-        names: impl IntoIterator<Item = (String, String)>,
-        shape: [usize; 4],
-        element: &str,
-    ) -> Result<Self> {
-        let failed = |e: ort::Error| Error::internal("allocating the KV cache", e);
-        let allocator = Allocator::default();
-        let mut buffers = Vec::new();
-        for (input, output) in names {
-            let tensor: DynTensor = match element {
-                "f32" => {
-                    let mut t = Tensor::<f32>::new(&allocator, shape).map_err(failed)?;
-                    t.extract_tensor_mut().1.fill(0.0);
-                    t.upcast()
-                }
-                "f16" => {
-                    let mut t = Tensor::<f16>::new(&allocator, shape).map_err(failed)?;
-                    t.extract_tensor_mut().1.fill(f16::ZERO);
-                    t.upcast()
-                }
-                other => {
-                    return Err(Error::Internal(format!(
-                        "KV caches of type {other} are not known"
-                    )));
-                }
-            };
-            buffers.push((input, output, tensor));
-        }
-        Ok(Self { buffers })
-    }
-}
-
-/// A graph bound to a [`Cache`], run step by step with small inputs that change each time.
-pub struct CachedRun {
+/// One set of bound inputs and outputs of a graph. One buffer may be input and output at once, where the graph
+/// updates it in place.
+pub struct Binding {
+    graph: Arc<Graph>,
     binding: IoBinding,
-    result: Tensor<f32>,
+    options: RunOptions,
+    /// What is bound, by name; inputs and outputs have names of their own.
+    bound: BTreeMap<(Side, String), Arc<Memory>>,
 }
 
-impl CachedRun {
-    /// Binds `cache` and the f32 output `output` of `shape`.
-    pub fn new(graph: &Graph, mut cache: Cache, output: &str, shape: [usize; 2]) -> Result<Self> {
-        let session = graph.lock();
-        let mut binding = session.create_binding().map_err(|e| graph.failed(e))?;
-        for (input, out, tensor) in &mut cache.buffers {
-            binding
-                .bind_input(input.as_str(), &*tensor)
-                .map_err(|e| graph.failed(e))?;
-            binding
-                .bind_output(out.as_str(), tensor)
-                .map_err(|e| graph.failed(e))?;
-        }
-        let mut result = Tensor::<f32>::new(&Allocator::default(), shape).map_err(|e| graph.failed(e))?;
-        binding
-            .bind_output(output, &mut result)
-            .map_err(|e| graph.failed(e))?;
-        // The binding holds the buffers from here on.
-        Ok(Self { binding, result })
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Side {
+    Input,
+    Output,
+}
+
+impl Binding {
+    /// Nothing bound yet.
+    pub fn new(graph: &Arc<Graph>) -> Result<Self> {
+        let binding = graph.lock().create_binding().map_err(|e| graph.failed(e))?;
+        Ok(Self {
+            graph: graph.clone(),
+            binding,
+            options: graph.run_options()?,
+            bound: BTreeMap::new(),
+        })
     }
 
-    /// One run; `ints64` and `ints32` are (name, shape, data). Returns the bound output's data.
-    pub fn run(
+    /// Binds input `name` to the elements of `buffer` from `offset` on, as `shape` (empty: a scalar); replaces what
+    /// was bound.
+    pub fn input(
         &mut self,
-        graph: &Graph,
-        ints64: &[(&str, &[usize], &[i64])],
-        ints32: &[(&str, &[usize], &[i32])],
-    ) -> Result<&[f32]> {
-        for &(name, shape, data) in ints64 {
-            let tensor = Tensor::from_array((shape.to_vec(), data.to_vec())).map_err(|e| graph.failed(e))?;
+        name: &str,
+        buffer: &Buffer,
+        offset: usize,
+        shape: &[usize],
+    ) -> Result<&mut Self> {
+        self.bind(Side::Input, name, buffer, offset, shape)
+    }
+
+    /// As [`Self::input`], for an output. Outputs that are not bound are not returned.
+    pub fn output(
+        &mut self,
+        name: &str,
+        buffer: &Buffer,
+        offset: usize,
+        shape: &[usize],
+    ) -> Result<&mut Self> {
+        self.bind(Side::Output, name, buffer, offset, shape)
+    }
+
+    /// On a graph loaded with [`GraphOptions::cuda_graph`](super::GraphOptions): capture the kernels at the first run
+    /// and replay them afterwards. `id` is the capture's own in this graph. Addresses and shapes must not change any
+    /// more, inputs that the graph reads on the host are frozen, and the first run computes twice, so it must not
+    /// matter that an in-place update is made again. No effect elsewhere.
+    pub fn captured(&mut self, id: u16) -> Result<&mut Self> {
+        if self.graph.captures() {
+            self.options
+                .set("gpu_graph_id", id.to_string())
+                .map_err(|e| self.graph.failed(e))?;
+        }
+        Ok(self)
+    }
+
+    /// Runs the graph; what it wrote to host buffers can be read when this returns.
+    pub fn run(&mut self) -> Result<()> {
+        let mut memories: Vec<&Arc<Memory>> = self.bound.values().collect();
+        memories.sort_unstable_by_key(|m| Arc::as_ptr(m));
+        memories.dedup_by_key(|m| Arc::as_ptr(m));
+        let _exclusive = memories
+            .iter()
+            .map(|m| m.exclusive())
+            .collect::<Result<Vec<_>>>()?;
+        let mut session = self.graph.lock();
+        session
+            .run_binding_with_options(&self.binding, &self.options)
+            .map_err(|e| self.graph.failed(e))?;
+        if self.graph.device().gpu().is_some() {
             self.binding
-                .bind_input(name, &tensor)
-                .map_err(|e| graph.failed(e))?;
+                .synchronize_outputs()
+                .map_err(|e| self.graph.failed(e))?;
         }
-        for &(name, shape, data) in ints32 {
-            let tensor = Tensor::from_array((shape.to_vec(), data.to_vec())).map_err(|e| graph.failed(e))?;
-            self.binding
-                .bind_input(name, &tensor)
-                .map_err(|e| graph.failed(e))?;
+        Ok(())
+    }
+
+    fn bind(
+        &mut self,
+        side: Side,
+        name: &str,
+        buffer: &Buffer,
+        offset: usize,
+        shape: &[usize],
+    ) -> Result<&mut Self> {
+        let failed = |e: &dyn std::fmt::Display| self.graph.failed(format!("binding {name}: {e}"));
+        let on_host = match side {
+            Side::Input => self.graph.reads_on_host(name),
+            Side::Output => self.graph.writes_on_host(name),
+        };
+        if on_host && !buffer.0.reaches_host() {
+            // The library would copy it once, now, and later runs would not see each other's writes.
+            return Err(failed(
+                &"kernels on the CPU use it, and it is bound to the GPU's memory",
+            ));
         }
-        {
-            let mut session = graph.lock();
-            session.run_binding(&self.binding).map_err(|e| graph.failed(e))?;
-        }
-        Ok(self.result.extract_tensor().1)
+        let c_name = CString::new(name).map_err(|e| failed(&e))?;
+        let view = buffer.0.view(offset, shape, on_host).map_err(|e| failed(&e))?;
+        let value = match &view {
+            View::F32(t) => t.ptr(),
+            View::F16(t) => t.ptr(),
+            View::I64(t) => t.ptr(),
+            View::I32(t) => t.ptr(),
+        };
+        let api = ort::api();
+        let bind = match side {
+            Side::Input => api.BindInput,
+            Side::Output => api.BindOutput,
+        };
+        // `ort` would copy borrowed inputs and hand out every output after every run, so the library is asked itself.
+        // SAFETY: the binding, the name and the value are alive during the call. ONNX Runtime shares the value; the
+        // memory below it lives as long as `bound` holds it, and `bound` lives as long as the binding.
+        let status = unsafe { bind(self.binding.ptr_mut(), c_name.as_ptr(), value) };
+        // SAFETY: the status is the one just returned.
+        unsafe { ort::Error::result_from_status(status) }.map_err(|e| failed(&e))?;
+        drop(view);
+        self.bound.insert((side, name.to_string()), buffer.0.clone());
+        Ok(self)
     }
 }

@@ -2,12 +2,12 @@
 
 use std::path::Path;
 
-use ort::ep::CPU;
 use ort::session::{RunOptions, Session, SessionInputValue, builder::GraphOptimizationLevel};
 use ort::value::{TensorElementType, TensorRef};
 use parking_lot::{Mutex, MutexGuard};
 
-use super::Runtime;
+use super::providers::{self, Engines};
+use super::{Device, Runtime, placement};
 use crate::{Error, Result};
 
 /// Input elements of a run that counts as large: the flow's estimator at about 25 s of speech.
@@ -34,44 +34,99 @@ impl Input<'_> {
     }
 }
 
+/// How a graph is loaded.
+#[derive(Debug, Clone)]
+pub struct GraphOptions {
+    /// Where it runs.
+    pub device: Device,
+    /// Keep the memory of a run for the next one. False for a graph that runs rarely but may need much at once (its
+    /// attention grows with the square of the length): that memory goes back to the system after every run.
+    pub arena: bool,
+    /// On CUDA, let bindings capture their kernels (see [`Binding::captured`](super::Binding::captured)).
+    pub cuda_graph: bool,
+    /// How TensorRT builds its engines; without it, a [`Device::TensorRt`] runs on CUDA's kernels.
+    pub engines: Option<Engines>,
+}
+
+impl GraphOptions {
+    /// On `device`, with an arena, nothing captured.
+    pub fn on(device: Device) -> Self {
+        Self {
+            device,
+            arena: true,
+            cuda_graph: false,
+            engines: None,
+        }
+    }
+}
+
 /// A loaded graph. Runs are serialised by a lock.
 pub struct Graph {
     name: String,
     session: Mutex<Session>,
-    inputs: Vec<String>,
-    outputs: Vec<(String, TensorElementType)>,
+    options: GraphOptions,
+    inputs: Vec<Outlet>,
+    outputs: Vec<Outlet>,
+}
+
+/// An input or output of a graph.
+struct Outlet {
+    name: String,
+    element: TensorElementType,
+    /// The graph's kernels want it in the host's memory, wherever they run.
+    on_host: bool,
 }
 
 impl Graph {
     /// Loads a graph file; `name` is what errors call it.
-    pub fn load(runtime: &Runtime, name: &str, path: &Path) -> Result<Self> {
-        Self::open(runtime, name, path, true)
-    }
-
-    /// As [`Graph::load`], for a graph that runs rarely but may need much memory at once (its attention grows with
-    /// the square of the length): that memory goes back to the system after every run.
-    pub fn load_frugal(runtime: &Runtime, name: &str, path: &Path) -> Result<Self> {
-        Self::open(runtime, name, path, false)
-    }
-
-    fn open(runtime: &Runtime, name: &str, path: &Path, arena: bool) -> Result<Self> {
-        let failed = |e: String| Error::Internal(format!("loading {name} from {}: {e}", path.display()));
-        let session = commit(runtime, path, arena).map_err(|e| failed(e.to_string()))?;
-        let inputs = session.inputs().iter().map(|i| i.name().to_string()).collect();
-        let outputs = session
-            .outputs()
-            .iter()
-            .map(|o| {
-                let element = o.dtype().tensor_type().unwrap_or(TensorElementType::Float32);
-                (o.name().to_string(), element)
-            })
-            .collect();
+    pub fn load(runtime: &Runtime, name: &str, path: &Path, options: &GraphOptions) -> Result<Self> {
+        let failed = |e: ort::Error| {
+            Error::Internal(format!(
+                "loading {name} from {} on {}: {e}",
+                path.display(),
+                options.device
+            ))
+        };
+        let session = commit(runtime, path, options).map_err(failed)?;
+        let places = placement::outlets_on_host(&session).map_err(failed)?;
+        if options.device.gpu().is_some() {
+            placement::log(name, &session).map_err(failed)?;
+        }
+        let outlet = |(outlet, &on_host): (&ort::value::Outlet, &bool)| Outlet {
+            name: outlet.name().to_string(),
+            element: outlet.dtype().tensor_type().unwrap_or(TensorElementType::Float32),
+            on_host,
+        };
         Ok(Self {
             name: name.to_string(),
+            options: options.clone(),
+            inputs: session.inputs().iter().zip(&places.inputs).map(outlet).collect(),
+            outputs: session
+                .outputs()
+                .iter()
+                .zip(&places.outputs)
+                .map(outlet)
+                .collect(),
             session: Mutex::new(session),
-            inputs,
-            outputs,
         })
+    }
+
+    /// Where it runs.
+    pub fn device(&self) -> Device {
+        self.options.device
+    }
+
+    /// Whether its bindings can capture their kernels.
+    pub fn captures(&self) -> bool {
+        self.options.cuda_graph && self.options.device.gpu().is_some()
+    }
+
+    pub(super) fn reads_on_host(&self, input: &str) -> bool {
+        self.inputs.iter().any(|i| i.name == input && i.on_host)
+    }
+
+    pub(super) fn writes_on_host(&self, output: &str) -> bool {
+        self.outputs.iter().any(|o| o.name == output && o.on_host)
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, Session> {
@@ -91,7 +146,7 @@ impl Graph {
     ) -> Result<[Vec<f32>; N]> {
         let values = self.values(inputs)?;
         let elements: usize = inputs.iter().map(|(_, input)| input.elements()).sum();
-        let options = self.run_options(elements > LARGE_RUN_ELEMENTS)?;
+        let options = self.plain_run_options(elements > LARGE_RUN_ELEMENTS)?;
         let mut session = self.lock();
         let produced = session
             .run_with_options(values, &options)
@@ -113,20 +168,23 @@ impl Graph {
         let named: Vec<(&str, Input<'_>)> = self
             .inputs
             .iter()
-            .map(String::as_str)
+            .map(|i| i.name.as_str())
             .zip(inputs.iter().copied())
             .collect();
         let values = self.values(&named)?;
-        let (name, element) = self
+        let output = self
             .outputs
             .first()
             .ok_or_else(|| self.failed("it has no output"))?;
+        let options = self.plain_run_options(false)?;
         let mut session = self.lock();
-        let produced = session.run(values).map_err(|e| self.failed(e))?;
+        let produced = session
+            .run_with_options(values, &options)
+            .map_err(|e| self.failed(e))?;
         let value = produced
-            .get(name)
+            .get(&output.name)
             .ok_or_else(|| self.failed("its output is missing"))?;
-        Ok(match element {
+        Ok(match output.element {
             TensorElementType::Int32 => {
                 let (_, data) = value.try_extract_tensor::<i32>().map_err(|e| self.failed(e))?;
                 Positional::Ints(data.iter().map(|&v| i64::from(v)).collect())
@@ -142,11 +200,21 @@ impl Graph {
         })
     }
 
-    /// Options of a run; after a `large` one the memory it took goes back to the system, which would otherwise keep the
-    /// peak of the longest sentence for ever.
-    fn run_options(&self, large: bool) -> Result<RunOptions> {
+    /// Options of a run that captures nothing and replays nothing.
+    pub(super) fn run_options(&self) -> Result<RunOptions> {
         let mut options = RunOptions::new().map_err(|e| self.failed(e))?;
-        if large {
+        if self.captures() {
+            options.set("gpu_graph_id", "-1").map_err(|e| self.failed(e))?;
+        }
+        Ok(options)
+    }
+
+    /// Options of a run with inputs from the host. After a `large` one on the CPU the memory it took goes back to the
+    /// system, which would otherwise keep the peak of the longest sentence for ever.
+    fn plain_run_options(&self, large: bool) -> Result<RunOptions> {
+        let mut options = self.run_options()?;
+        // Giving memory back to a GPU waits for all that it is doing: other streams would hear it.
+        if large && self.options.device.gpu().is_none() {
             options
                 .set("memory.enable_memory_arena_shrinkage", "cpu:0")
                 .map_err(|e| self.failed(e))?;
@@ -171,13 +239,16 @@ impl Graph {
     }
 }
 
-fn commit(runtime: &Runtime, path: &Path, arena: bool) -> ort::Result<Session> {
-    Session::builder(&runtime.environment)?
-        .with_execution_providers([CPU::default().with_arena_allocator(arena).build()])?
+fn commit(runtime: &Runtime, path: &Path, options: &GraphOptions) -> ort::Result<Session> {
+    let mut builder = Session::builder(&runtime.environment)?
+        .with_execution_providers(providers::of(options))?
         .with_optimization_level(GraphOptimizationLevel::All)?
         .with_memory_pattern(false)?
-        .with_config_entry("session.intra_op.allow_spinning", "0")?
-        .commit_from_file(path)
+        .with_config_entry("session.intra_op.allow_spinning", "0")?;
+    if options.device.gpu().is_some() {
+        builder = builder.with_config_entry("session.record_ep_graph_assignment_info", "1")?;
+    }
+    builder.commit_from_file(path)
 }
 
 /// The first output of [`Graph::run_positional`].

@@ -1,6 +1,6 @@
 //! What tests ask of a server.
 
-use std::time::Duration;
+use std::{path::Path, time::Duration};
 
 use cosyserve::audio::{decode::decode, encode::AudioFormat, encode::encode_whole};
 use reqwest::{
@@ -154,4 +154,11 @@ pub fn file(content: &[u8]) -> Part {
 #[track_caller]
 pub fn plausible(seconds: f32) {
     assert!((0.4..20.0).contains(&seconds), "{seconds} s");
+}
+
+/// A file in `directory`; its path.
+pub fn file_in(directory: &Path, name: &str, content: &[u8]) -> String {
+    let path = directory.join(name);
+    std::fs::write(&path, content).unwrap();
+    path.to_str().unwrap().to_owned()
 }

@@ -8,6 +8,7 @@
     reason = "a test stops where something is wrong"
 )]
 
+mod bench;
 mod client;
 mod load;
 mod server;

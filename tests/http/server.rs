@@ -25,7 +25,7 @@ pub fn bundle() -> PathBuf {
 }
 
 /// The binary under test.
-fn binary() -> PathBuf {
+pub fn binary() -> PathBuf {
     let built = || PathBuf::from(env!("CARGO_BIN_EXE_cosyserve"));
     std::env::var_os("COSYSERVE_TEST_BINARY").map_or_else(built, PathBuf::from)
 }

@@ -8,9 +8,15 @@
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Instant;
 
+use cosyserve::engine::flow_worker::{FlowStream, FlowWorker};
+use cosyserve::engine::urgency::Urgency;
+use cosyserve::model::flow::{Flow, FlowVoice};
+use cosyserve::model::vocoder::VocoderGraphs;
 use cosyserve::model::{Bundle, Mel};
-use cosyserve::runtime::{Options, Runtime};
+use cosyserve::runtime::{Device, Options, Runtime};
 use ndarray::{ArrayD, IxDyn, OwnedRepr};
 use ndarray_npy::{NpzReader, ReadableElement};
 
@@ -32,6 +38,75 @@ pub fn runtime() -> &'static Runtime {
 pub fn bundle() -> Bundle {
     let dir = root("target/test-bundles/tiny-cosyvoice2");
     Bundle::open(&dir).unwrap_or_else(|e| panic!("{e}; `make test-bundle` exports it"))
+}
+
+/// The flow of [`bundle`] on the CPU.
+pub fn flow() -> Flow {
+    Flow::load(runtime(), &bundle(), Device::Cpu).unwrap()
+}
+
+/// A worker over [`flow`] with pages for a minute of speech.
+pub fn flow_worker(left_chunks: Option<usize>) -> FlowWorker {
+    let flow = flow();
+    let bytes = 60 * flow.page_bytes();
+    FlowWorker::start(flow, None, bytes, left_chunks).unwrap()
+}
+
+/// Never stops anything.
+pub fn keep_going() -> cosyserve::Result<()> {
+    Ok(())
+}
+
+/// Inputs of the flow.
+pub struct FlowCase {
+    /// The voice.
+    pub voice: Arc<FlowVoice>,
+    /// The utterance's speech tokens.
+    pub tokens: Vec<i64>,
+}
+
+impl FlowCase {
+    /// As one case of the goldens has it.
+    pub fn read(golden: &Golden, case: &str) -> Self {
+        let voice = FlowVoice::new(
+            golden.ints(&format!("{case}/prompt_token")),
+            golden.floats(&format!("{case}/prompt_feat")),
+            golden.floats(&format!("{case}/embedding")),
+        );
+        Self {
+            voice: Arc::new(voice),
+            tokens: golden.ints(&format!("{case}/token")),
+        }
+    }
+
+    /// An utterance of its voice.
+    pub fn open(&self, worker: &FlowWorker) -> FlowStream {
+        worker.open(self.voice.clone(), Urgency::new(Instant::now(), true))
+    }
+}
+
+/// 8 s of speech after a prompt of `prompt` tokens: the goldens' own, repeated.
+pub fn long_case(prompt: usize) -> FlowCase {
+    let golden = Golden::open("flow_2");
+    let case = FlowCase::read(&golden, "final1_stream1");
+    let repeat = |tokens: &[i64], count: usize| -> Vec<i64> {
+        let all = tokens.iter().cycle().enumerate();
+        // Shifted at each repetition, so that no two chunks are alike.
+        let shifted = all.map(|(i, t)| (t + 7 * (i / tokens.len()) as i64) % 6561);
+        shifted.take(count).collect()
+    };
+    let voice = &case.voice;
+    let feat = voice.feat.iter().cycle().take(prompt * 2 * 80).copied();
+    let tokens = repeat(&voice.tokens, prompt);
+    FlowCase {
+        voice: Arc::new(FlowVoice::new(tokens, feat.collect(), voice.embedding.clone())),
+        tokens: repeat(&case.tokens, 200),
+    }
+}
+
+/// The vocoder's graphs of [`bundle`] on the CPU.
+pub fn vocoder_graphs() -> VocoderGraphs {
+    VocoderGraphs::load(runtime(), &bundle(), Device::Cpu, 1, Path::new("")).unwrap()
 }
 
 /// The goldens' prompt recording: samples and rate.

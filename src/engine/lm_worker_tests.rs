@@ -1,0 +1,212 @@
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "tests stop where something is broken"
+)]
+use std::path::Path;
+
+use rand::SeedableRng;
+
+use super::*;
+use crate::model::Bundle;
+use crate::runtime::{Device, Options, Runtime};
+
+const PATIENCE: Duration = Duration::from_secs(60);
+
+fn bundle() -> Bundle {
+    Bundle::open(&Path::new(env!("CARGO_MANIFEST_DIR")).join("onnx/bundled")).unwrap()
+}
+
+fn load(bundle: &Bundle, slots: usize) -> Llm {
+    let runtime = Runtime::get(&Options {
+        library: None,
+        threads: 2,
+    })
+    .expect("ONNX Runtime; run `make setup`");
+    Llm::load(runtime, bundle, Device::Cpu, slots).unwrap()
+}
+
+fn worker(slots: usize, turn: Option<Arc<Turn>>) -> LmWorker {
+    LmWorker::start(load(&bundle(), slots), turn).unwrap()
+}
+
+/// Request `i` of the tests, of 20 to 60 tokens.
+fn request(i: u64) -> LmRequest {
+    let llm = bundle().manifest.llm;
+    let text = (0..8 + i as i64).map(|t| (t * 37 + i as i64 * 11) % llm.text_vocab);
+    LmRequest {
+        ids: std::iter::once(llm.sos_id)
+            .chain(text)
+            .chain([llm.task_id])
+            .collect(),
+        min_tokens: 20,
+        max_tokens: 60,
+        generator: ChaCha12Rng::seed_from_u64(i),
+        urgency: Urgency::new(Instant::now(), true),
+    }
+}
+
+fn tokens(mut stream: TokenStream) -> Result<Vec<usize>> {
+    let mut tokens = Vec::new();
+    while let Some(some) = stream.take(1, Instant::now() + PATIENCE)? {
+        tokens.extend(some);
+    }
+    Ok(tokens)
+}
+
+fn until(condition: impl Fn() -> bool) {
+    let started = Instant::now();
+    while !condition() {
+        assert!(started.elapsed() < PATIENCE, "it never came to pass");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+/// Guarantees that a request's tokens are its own: alone, or among requests that come and go, more than there are
+/// slots, with and without turns.
+#[test]
+fn tokens_are_the_same_alone_and_in_company() {
+    let alone = worker(1, None);
+    let expected: Vec<_> = (0..8)
+        .map(|i| tokens(alone.join(request(i)).unwrap()).unwrap())
+        .collect();
+    assert!(expected.iter().all(|t| (20..=60).contains(&t.len())));
+    for turn in [None, Some(Turn::new())] {
+        let worker = worker(5, turn);
+        std::thread::scope(|scope| {
+            let runs: Vec<_> = (0..8)
+                .map(|i| {
+                    let worker = &worker;
+                    scope.spawn(move || {
+                        std::thread::sleep(Duration::from_millis(3 * i));
+                        tokens(worker.join(request(i)).unwrap()).unwrap()
+                    })
+                })
+                .collect();
+            for (run, expected) in runs.into_iter().zip(&expected) {
+                assert_eq!(&run.join().unwrap(), expected);
+            }
+        });
+        until(|| worker.load() == 0);
+    }
+}
+
+#[test]
+fn a_full_channel_sits_out_and_goes_on_where_it_was() {
+    let worker = worker(2, None);
+    let long = || LmRequest {
+        min_tokens: 200,
+        max_tokens: 200,
+        ..request(1)
+    };
+    let expected = tokens(worker.join(long()).unwrap()).unwrap();
+    let unread = worker.join(long()).unwrap();
+    // Reading the others takes longer than the unread one needs to fill its channel.
+    for _ in 0..4 {
+        assert_eq!(tokens(worker.join(long()).unwrap()).unwrap(), expected);
+    }
+    until(|| worker.load() == 1);
+    assert_eq!(tokens(unread).unwrap(), expected);
+}
+
+#[test]
+fn a_reader_that_goes_away_frees_its_slot() {
+    let worker = worker(1, Some(Turn::new()));
+    let forever = |i| LmRequest {
+        min_tokens: 1000,
+        max_tokens: 1000,
+        ..request(i)
+    };
+    let mut running = worker.join(forever(0)).unwrap();
+    running.take(1, Instant::now() + PATIENCE).unwrap();
+    let waiting = worker.join(forever(1)).unwrap();
+    let next = worker.join(request(2)).unwrap();
+    assert_eq!(worker.load(), 3);
+    drop(waiting);
+    drop(running);
+    assert!(!tokens(next).unwrap().is_empty());
+    until(|| worker.load() == 0);
+}
+
+#[test]
+fn an_error_in_prefill_is_one_requests_own() {
+    let worker = worker(3, None);
+    let good = worker.join(request(3)).unwrap();
+    let bad = worker
+        .join(LmRequest {
+            ids: vec![1, 1 << 40],
+            ..request(4)
+        })
+        .unwrap();
+    assert!(matches!(tokens(bad), Err(Error::Internal(_))));
+    assert!(!tokens(good).unwrap().is_empty());
+    let too_long = LmRequest {
+        max_tokens: 1 << 20,
+        ..request(5)
+    };
+    assert!(matches!(worker.join(too_long), Err(Error::Invalid(_))));
+    until(|| worker.load() == 0);
+}
+
+#[test]
+fn an_error_in_a_step_ends_those_in_it_and_no_others() {
+    let mut bundle = bundle();
+    bundle.manifest.llm.speech_offset = 1 << 40;
+    let worker = LmWorker::start(load(&bundle, 1), None).unwrap();
+    for _ in 0..2 {
+        assert!(matches!(
+            tokens(worker.join(request(0)).unwrap()),
+            Err(Error::Internal(_))
+        ));
+    }
+    let one = LmRequest {
+        min_tokens: 1,
+        max_tokens: 1,
+        ..request(0)
+    };
+    assert_eq!(tokens(worker.join(one).unwrap()).unwrap().len(), 1);
+}
+
+#[test]
+fn the_most_urgent_gets_the_next_free_slot() {
+    let worker = worker(1, None);
+    let one = |i, urgency| LmRequest {
+        min_tokens: 40,
+        max_tokens: 40,
+        urgency,
+        ..request(i)
+    };
+    let mut running = worker.join(one(0, Urgency::new(Instant::now(), true))).unwrap();
+    running.take(1, Instant::now() + PATIENCE).unwrap();
+    let patient = worker.join(one(1, Urgency::new(Instant::now(), false))).unwrap();
+    let urgent = worker.join(one(2, Urgency::new(Instant::now(), true))).unwrap();
+    let patient = std::thread::spawn(move || (tokens(patient).unwrap(), Instant::now()).1);
+    let urgent = std::thread::spawn(move || (tokens(urgent).unwrap(), Instant::now()).1);
+    tokens(running).unwrap();
+    assert!(urgent.join().unwrap() < patient.join().unwrap());
+}
+
+#[test]
+fn waiting_has_an_end() {
+    let turn = Turn::new();
+    let worker = worker(1, Some(turn.clone()));
+    let held = turn.take(Instant::now());
+    let mut stream = worker.join(request(0)).unwrap();
+    let soon = Instant::now() + Duration::from_millis(20);
+    assert!(matches!(stream.take(1, soon), Err(Error::Deadline(_))));
+    drop(held);
+    assert!(stream.take(1, Instant::now() + PATIENCE).unwrap().is_some());
+    drop(worker);
+    let end = tokens(stream);
+    assert!(end.is_err() || end.is_ok_and(|t| t.len() >= 19));
+}
+
+#[test]
+fn a_worker_that_ends_while_it_waits_for_its_turn_ends_its_streams() {
+    let turn = Turn::new();
+    let worker = worker(1, Some(turn.clone()));
+    let _held = turn.take(Instant::now());
+    let stream = worker.join(request(0)).unwrap();
+    drop(worker);
+    assert!(matches!(tokens(stream), Err(Error::Internal(_))));
+}

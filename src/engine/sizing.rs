@@ -1,0 +1,79 @@
+//! What suits the devices: which of them can run a bundle, how many requests at once, how much flow state.
+
+use crate::model::bundle::Manifest;
+use crate::runtime::{Device, DeviceMemory, Runtime};
+use crate::{Error, Result, limits};
+
+/// Precisions whose kernels only processors have.
+const CPU_PRECISIONS: [&str; 2] = ["int8", "int4"];
+
+/// The devices that `list` names ([`Device::choose`]), all of which can run the bundle.
+pub fn devices(runtime: &Runtime, list: &str, manifest: &Manifest) -> Result<Vec<Device>> {
+    let devices = Device::choose(runtime, list)?;
+    let precision = manifest.precision.as_str();
+    let Some(gpu) = devices.iter().find(|&&device| device != Device::Cpu) else {
+        return Ok(devices);
+    };
+    if !CPU_PRECISIONS.contains(&precision) {
+        return Ok(devices);
+    }
+    if list.trim() == "auto" {
+        tracing::info!("{gpu} is not used: the kernels of a bundle in {precision} are for processors");
+        return Ok(vec![Device::Cpu]);
+    }
+    Err(Error::Invalid(format!(
+        "device: {gpu} has no kernels for this bundle, which is {precision}; export the model as fp16, or use cpu"
+    )))
+}
+
+/// Requests at work at once: few on a CPU, where each slows the others; many on a GPU, which runs them in batches.
+pub fn concurrency(devices: &[Device]) -> Result<usize> {
+    let of = |&device: &Device| {
+        Ok(match device.memory()? {
+            None => limits::CONCURRENCY_CPU,
+            Some(memory) => slots_on(memory),
+        })
+    };
+    devices.iter().map(of).sum()
+}
+
+/// Bytes of flow state kept for later chunks and requests.
+pub fn flow_cache(device: Device) -> Result<u64> {
+    Ok(match device.memory()? {
+        None => limits::FLOW_CACHE_BYTES_CPU,
+        Some(memory) => cache_on(memory),
+    })
+}
+
+fn cache_on(memory: DeviceMemory) -> u64 {
+    (memory.free / limits::FLOW_CACHE_PART).min(limits::FLOW_CACHE_BYTES_GPU)
+}
+
+/// Requests that fit into a GPU's memory beside its share of flow state.
+fn slots_on(memory: DeviceMemory) -> usize {
+    let left = memory
+        .free
+        .saturating_sub(cache_on(memory) + limits::GPU_BYTES_FIXED);
+    let slots = usize::try_from(left / limits::GPU_BYTES_PER_SLOT).unwrap_or(usize::MAX);
+    slots.clamp(1, limits::CONCURRENCY_GPU)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn small_gpus_get_less() {
+        let of = |gib: u64| {
+            let memory = DeviceMemory {
+                free: gib << 30,
+                total: gib << 30,
+            };
+            (cache_on(memory) >> 30, slots_on(memory))
+        };
+        assert_eq!(of(8), (2, 1));
+        assert_eq!(of(24), (6, 10));
+        assert_eq!(of(80), (16, 32));
+        assert_eq!(of(140), (16, 32));
+    }
+}

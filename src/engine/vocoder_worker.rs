@@ -1,0 +1,295 @@
+//! The vocoder's two graphs, shared by the requests of a lane.
+//!
+//! On a CPU every request runs them itself when it has the turn: a batch would make the first wait for the last. On a
+//! GPU a worker runs those that wait together, where their mels have one shape, earliest deadline first.
+
+use std::sync::Arc;
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender, SyncSender};
+use std::thread::JoinHandle;
+
+use super::turn::Turn;
+use super::urgency::Urgency;
+use crate::model::Mel;
+use crate::model::vocoder::{VocoderGraphs, VocoderRuns};
+use crate::{Error, Result, limits};
+
+/// The graphs of one lane.
+pub struct VocoderWorker(Way);
+
+enum Way {
+    InTurn(Box<VocoderGraphs>, Arc<Turn>),
+    Batched(Worker),
+}
+
+impl VocoderWorker {
+    /// With a `turn`, requests run the graphs themselves; without one, a thread runs them in batches until the worker
+    /// is dropped.
+    pub fn start(graphs: VocoderGraphs, turn: Option<Arc<Turn>>) -> Result<Self> {
+        Ok(Self(match turn {
+            Some(turn) => Way::InTurn(Box::new(graphs), turn),
+            None => Way::Batched(Worker::start(graphs)?),
+        }))
+    }
+
+    /// Runs the sessions that have a shape of their own; nothing else may use the device meanwhile.
+    pub fn warm_up(&self) -> Result<()> {
+        match &self.0 {
+            Way::InTurn(graphs, _) => graphs.warm_up(),
+            Way::Batched(worker) => worker.graphs.warm_up(),
+        }
+    }
+
+    /// Runs for the request of this urgency; `keep_going` ends its waiting with an error.
+    pub fn client<'a>(
+        &'a self,
+        urgency: &'a Arc<Urgency>,
+        keep_going: &'a dyn Fn() -> Result<()>,
+    ) -> impl VocoderRuns + use<'a> {
+        Client {
+            way: &self.0,
+            urgency,
+            keep_going,
+        }
+    }
+}
+
+struct Client<'a> {
+    way: &'a Way,
+    urgency: &'a Arc<Urgency>,
+    keep_going: &'a dyn Fn() -> Result<()>,
+}
+
+impl VocoderRuns for Client<'_> {
+    fn has_fixed_widths(&self) -> bool {
+        match self.way {
+            Way::InTurn(graphs, _) => graphs.has_fixed_widths(),
+            Way::Batched(worker) => worker.graphs.has_fixed_widths(),
+        }
+    }
+
+    fn f0(&self, mel: &Mel) -> Result<Vec<f32>> {
+        match self.way {
+            Way::InTurn(graphs, turn) => {
+                let _turn = turn.take(self.urgency.deadline());
+                (self.keep_going)()?;
+                VocoderRuns::f0(&**graphs, mel)
+            }
+            Way::Batched(worker) => worker.run(self, Work::F0(mel.clone())),
+        }
+    }
+
+    fn decode(&self, mel: &Mel, source: &[f32]) -> Result<Vec<f32>> {
+        match self.way {
+            Way::InTurn(graphs, turn) => {
+                let _turn = turn.take(self.urgency.deadline());
+                (self.keep_going)()?;
+                VocoderRuns::decode(&**graphs, mel, source)
+            }
+            Way::Batched(worker) => worker.run(self, Work::Decode(mel.clone(), source.to_vec())),
+        }
+    }
+}
+
+/// A run that is asked for.
+enum Work {
+    F0(Mel),
+    Decode(Mel, Vec<f32>),
+}
+
+impl Work {
+    /// Runs of one shape can share a batch.
+    fn shape(&self) -> (bool, usize) {
+        match self {
+            Work::F0(mel) => (false, mel.cols),
+            Work::Decode(mel, _) => (true, mel.cols),
+        }
+    }
+
+    fn mel(&self) -> &Mel {
+        match self {
+            Work::F0(mel) | Work::Decode(mel, _) => mel,
+        }
+    }
+
+    fn source(&self) -> &[f32] {
+        match self {
+            Work::F0(_) => &[],
+            Work::Decode(_, source) => source,
+        }
+    }
+}
+
+struct Job {
+    work: Work,
+    urgency: Arc<Urgency>,
+    reply: SyncSender<Result<Vec<f32>>>,
+}
+
+/// The thread that runs the graphs. A request has one run at most in its queue.
+struct Worker {
+    graphs: Arc<VocoderGraphs>,
+    jobs: Option<Sender<Job>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Worker {
+    fn start(graphs: VocoderGraphs) -> Result<Self> {
+        let (jobs, queue) = mpsc::channel();
+        let graphs = Arc::new(graphs);
+        let own = graphs.clone();
+        let thread = std::thread::Builder::new()
+            .name("vocoder".into())
+            .spawn(move || serve(&own, &queue))
+            .map_err(|e| Error::internal("starting the vocoder's thread", e))?;
+        Ok(Self {
+            graphs,
+            jobs: Some(jobs),
+            thread: Some(thread),
+        })
+    }
+
+    fn run(&self, client: &Client<'_>, work: Work) -> Result<Vec<f32>> {
+        let gone = || Error::Internal("the vocoder's thread has ended".into());
+        let (reply, answer) = mpsc::sync_channel(1);
+        let job = Job {
+            work,
+            urgency: client.urgency.clone(),
+            reply,
+        };
+        let jobs = self.jobs.as_ref().ok_or_else(gone)?;
+        jobs.send(job).map_err(|_| gone())?;
+        loop {
+            match answer.recv_timeout(limits::CANCEL_POLL) {
+                Ok(result) => return result,
+                Err(RecvTimeoutError::Timeout) => (client.keep_going)()?,
+                Err(RecvTimeoutError::Disconnected) => return Err(gone()),
+            }
+        }
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        self.jobs.take();
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+/// Runs batches until nobody can ask any more.
+fn serve(graphs: &VocoderGraphs, queue: &Receiver<Job>) {
+    let mut waiting = Vec::new();
+    loop {
+        if waiting.is_empty() {
+            match queue.recv() {
+                Ok(job) => waiting.push(job),
+                Err(_) => return,
+            }
+        }
+        waiting.extend(queue.try_iter());
+        let batch = next_batch(&mut waiting);
+        match run(graphs, &batch) {
+            Ok(rows) => {
+                for (job, row) in batch.iter().zip(rows) {
+                    // One who left needs no answer.
+                    let _ = job.reply.send(Ok(row));
+                }
+            }
+            Err(error) => batch.iter().for_each(|job| {
+                let _ = job.reply.send(Err(error.clone()));
+            }),
+        }
+    }
+}
+
+/// Takes the job that is due first and those of its shape, in the order they are due, as many as fit a batch.
+fn next_batch(waiting: &mut Vec<Job>) -> Vec<Job> {
+    waiting.sort_by_cached_key(|job| job.urgency.deadline());
+    let Some(shape) = waiting.first().map(|job| job.work.shape()) else {
+        return Vec::new();
+    };
+    let alike = waiting.iter().filter(|job| job.work.shape() == shape).count();
+    let mut room = rows_for(alike.min(most_rows(shape.1)));
+    waiting
+        .extract_if(.., |job| {
+            let fits = room > 0 && job.work.shape() == shape;
+            room -= usize::from(fits);
+            fits
+        })
+        .collect()
+}
+
+/// Mels of so many frames that run at once.
+fn most_rows(frames: usize) -> usize {
+    (limits::VOCODER_BATCH_FRAMES / frames.max(1)).clamp(1, limits::VOCODER_BATCH)
+}
+
+/// Of `count` mels, how many run at once: few sizes exist, so that few shapes are planned.
+fn rows_for(count: usize) -> usize {
+    let sizes = limits::VOCODER_ROWS;
+    sizes.into_iter().rev().find(|&rows| rows <= count).unwrap_or(1)
+}
+
+fn run(graphs: &VocoderGraphs, batch: &[Job]) -> Result<Vec<Vec<f32>>> {
+    let mels: Vec<&Mel> = batch.iter().map(|job| job.work.mel()).collect();
+    let sources: Vec<&[f32]> = batch.iter().map(|job| job.work.source()).collect();
+    match batch.first().map(|job| &job.work) {
+        Some(Work::F0(_)) => graphs.f0(&mels),
+        Some(Work::Decode(..)) => graphs.decode(&mels, &sources),
+        None => Ok(Vec::new()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use super::*;
+
+    fn job(frames: usize, decode: bool, due: u64) -> Job {
+        let mel = Mel {
+            rows: 1,
+            cols: frames,
+            data: vec![0.0; frames],
+        };
+        Job {
+            work: if decode {
+                Work::Decode(mel, Vec::new())
+            } else {
+                Work::F0(mel)
+            },
+            urgency: {
+                let urgency = Urgency::new(Instant::now(), true);
+                urgency.sent(Duration::from_secs(due));
+                urgency
+            },
+            reply: mpsc::sync_channel(1).0,
+        }
+    }
+
+    #[test]
+    fn a_batch_has_one_shape_and_what_is_due_first() {
+        let mut waiting = vec![
+            job(58, true, 9),
+            job(58, true, 2),
+            job(50, true, 1),
+            job(58, false, 0),
+        ];
+        assert_eq!(next_batch(&mut waiting)[0].work.shape(), (false, 58));
+        assert_eq!(next_batch(&mut waiting)[0].work.shape(), (true, 50));
+        let pair = next_batch(&mut waiting);
+        assert_eq!(pair.len(), 2);
+        assert!(pair[0].urgency.deadline() < pair[1].urgency.deadline());
+        assert!(waiting.is_empty() && next_batch(&mut waiting).is_empty());
+    }
+
+    #[test]
+    fn a_batch_is_bounded_by_rows_and_frames() {
+        let mut short: Vec<Job> = (0..40).map(|_| job(50, true, 0)).collect();
+        assert_eq!(next_batch(&mut short).len(), limits::VOCODER_BATCH);
+        let frames = limits::VOCODER_BATCH_FRAMES / 2 + 1;
+        let mut long = vec![job(frames, true, 0), job(frames, true, 0)];
+        assert_eq!(next_batch(&mut long).len(), 1);
+    }
+}
