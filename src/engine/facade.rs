@@ -28,7 +28,7 @@ pub struct EngineOptions {
     pub onnxruntime: Option<PathBuf>,
     /// Threads of the shared intra-op pool; 0 means one per core.
     pub threads: usize,
-    /// Devices, as [`Device::choose`] reads them: `cpu`, `cuda:0,cuda:1`, `auto`. One lane each.
+    /// Devices, as [`Device::choose`](crate::runtime::Device::choose) reads them: `cpu`, `cuda:0,cuda:1`, `auto`. One lane each.
     pub devices: String,
     /// Bytes of flow state that a lane keeps for later chunks and requests; `None`: what suits the device.
     pub flow_cache: Option<u64>,
