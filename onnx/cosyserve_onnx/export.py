@@ -13,13 +13,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from . import __version__, flow_encoder, flow_estimator, hift, llm, noise, text_tokenizer, voices
+from . import __version__, flow_dit, flow_encoder, flow_estimator, flow_lookahead, hift, llm, noise, text_tokenizer, voices
 from .checkpoint import Checkpoint, open_checkpoint
 from .drive import FORMAT
 from .errors import ExportError
 from .graph import F16, F32, I8, Graph, Numbers
 from .hyper_yaml import Tagged
 from .solver import Solver
+from .special_tokens import END_OF_PROMPT
 
 PRECISIONS = ("fp32", "fp16", "int8", "int4")
 MAX_POSITIONS = 4096
@@ -54,6 +55,7 @@ class _Exporter:
     def __init__(self, checkpoint: Checkpoint, out: Path, options: Options):
         self.checkpoint, self.out, self.options = checkpoint, out, options
         self.yaml = checkpoint.yaml
+        self.ratio = int(self.yaml["token_mel_ratio"])
         half = options.precision == "fp16"
         # Compact weights for CPUs too: fp16 halves the files, the arithmetic stays f32.
         self.store = F32 if options.precision == "fp32" else F16
@@ -76,7 +78,7 @@ class _Exporter:
             "speaker_encoder": self._copy("campplus", "campplus.onnx"),
             "speech_tokenizer": self._copy("speech_tokenizer", "speech_tokenizer.onnx"),
             "silent_tokens": [],
-            "end_of_prompt": {"text": text_tokenizer.END_OF_PROMPT, "id": self.end_of_prompt},
+            "end_of_prompt": {"text": END_OF_PROMPT, "id": self.end_of_prompt},
             "voices": self._voices(flow["spk_dim"]),
         }
         text = json.dumps(manifest, ensure_ascii=False, indent=2)
@@ -117,7 +119,7 @@ class _Exporter:
             },
             "sample_rate": int(self.yaml["sample_rate"]),
             "token_rate": int(self.yaml["token_frame_rate"]),
-            "token_mel_ratio": int(self.yaml["token_mel_ratio"]),
+            "token_mel_ratio": self.ratio,
             "mel": {
                 "sample_rate": rate,
                 "n_fft": int(feature["n_fft"]),
@@ -131,28 +133,22 @@ class _Exporter:
 
     def _tokenizer(self) -> dict[str, str]:
         self.tokenizer = self.checkpoint.tokenizer()
-        self.end_of_prompt = self.tokenizer.token_to_id(text_tokenizer.END_OF_PROMPT)
+        self.end_of_prompt = self.tokenizer.token_to_id(END_OF_PROMPT)
         self.tokenizer.save(str(self.out / "tokenizer.json"), pretty=False)
         return self._entry("tokenizer.json")
 
     def _llm(self) -> dict[str, Any]:
         config = self.yaml["llm"]
         state = self.checkpoint.state("llm")
-        graph, facts = llm.build(self.checkpoint.qwen_config, state, self.fast, MAX_POSITIONS)
+        tokens = int(config["speech_token_size"])
+        graph, facts = llm.build(self.checkpoint.qwen_config, state, self.fast, MAX_POSITIONS, tokens)
         entry = self._graph(graph)
         del graph, state
         gc.collect()
-        tokens = int(config["speech_token_size"])
-        if facts["speech_vocab"] < tokens + 3:
-            raise ExportError(f"llm.pt: {facts['speech_vocab']} speech rows do not hold {tokens} tokens and 3 stops")
         if self.end_of_prompt >= facts["text_vocab"]:
             raise ExportError("the tokenizer has more tokens than llm.pt has text rows")
         sampling = config["sampling"]
         return entry | facts | {
-            "eos": tokens,
-            "stop": [tokens, tokens + 1, tokens + 2],
-            "fill": tokens + 2,
-            "speech_tokens": tokens,
             "sampling": {
                 "top_p": float(sampling.get("top_p", 0.8)),
                 "top_k": int(sampling.get("top_k", 25)),
@@ -171,8 +167,15 @@ class _Exporter:
         frames = min(self.options.noise_seconds * FRAME_RATE, noise.REFERENCE_FRAMES)
         fixed = noise.flow_noise(int(flow["output_size"]), frames)
         (self.out / "noise.bin").write_bytes(fixed.astype("<f4").tobytes())
-        encoder, encoder_caches = flow_encoder.build(flow, state, replace(self.small, **self.state))
-        estimator, estimator_caches = flow_estimator.build(flow, state, replace(self.fast, **self.state))
+        small, fast, ratio = replace(self.small, **self.state), replace(self.fast, **self.state), self.ratio
+        if self.checkpoint.generation == 3:
+            encoder, encoder_caches = flow_lookahead.build(flow, state, small, ratio)
+            estimator, estimator_caches = flow_dit.build(flow, state, fast)
+            chunk = int(flow["decoder"]["estimator"]["static_chunk_size"]) // ratio
+        else:
+            encoder, encoder_caches = flow_encoder.build(flow, state, small)
+            estimator, estimator_caches = flow_estimator.build(flow, state, fast)
+            chunk = int(flow["encoder"]["static_chunk_size"])
         return {
             "encoder": self._graph(encoder),
             "estimator": self._graph(estimator),
@@ -182,7 +185,7 @@ class _Exporter:
             "steps": solver.steps,
             "cfg_rate": solver.cfg_rate,
             "schedule": solver.schedule,
-            "chunk_tokens": int(flow["encoder"]["static_chunk_size"]),
+            "chunk_tokens": chunk,
             "lookahead_tokens": int(flow["pre_lookahead_len"]),
             "spk_dim": int(flow["spk_embed_dim"]),
         }
@@ -202,8 +205,8 @@ class _Exporter:
 
     def _voices(self, spk_dim: int) -> list[dict[str, str]]:
         speakers = self.checkpoint.speakers()
-        bins, ratio = int(self.yaml["flow"]["output_size"]), int(self.yaml["token_mel_ratio"])
-        entries = voices.write(speakers, self.out / "voices", self.tokenizer, spk_dim, bins, ratio)
+        bins = int(self.yaml["flow"]["output_size"])
+        entries = voices.write(speakers, self.out / "voices", self.tokenizer, spk_dim, bins, self.ratio)
         return [e | self._entry(e["file"]) for e in entries]
 
 
