@@ -13,7 +13,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from . import __version__, flow_dit, flow_encoder, flow_estimator, flow_lookahead, hift, llm, noise, text_tokenizer, voices
+import numpy as np
+
+from . import __version__, flow_dit, flow_encoder, flow_estimator, flow_lookahead, hift, hift_causal, llm, noise, voices
 from .checkpoint import Checkpoint, open_checkpoint
 from .drive import FORMAT
 from .errors import ExportError
@@ -26,6 +28,8 @@ PRECISIONS = ("fp32", "fp16", "int8", "int4")
 MAX_POSITIONS = 4096
 GRAIN = 8  # elements of state that one GPU thread writes
 FRAME_RATE = 50  # mel frames a second
+SILENT_TOKENS = [1, 2, 28, 29, 55, 248, 494, 2241, 2242, 2322, 2323]  # of generation 3's speech tokenizer
+MAX_SILENT_RUN = 5
 CACHE_MEL_FRAMES = {2: 8}  # mel frames the reference carries between vocoder chunks
 
 
@@ -77,12 +81,19 @@ class _Exporter:
             "vocoder": self._vocoder(),
             "speaker_encoder": self._copy("campplus", "campplus.onnx"),
             "speech_tokenizer": self._copy("speech_tokenizer", "speech_tokenizer.onnx"),
-            "silent_tokens": [],
-            "end_of_prompt": {"text": END_OF_PROMPT, "id": self.end_of_prompt},
+            **self._layout(),
             "voices": self._voices(flow["spk_dim"]),
         }
         text = json.dumps(manifest, ensure_ascii=False, indent=2)
         (self.out / "bundle.json").write_text(text + "\n", encoding="utf-8")
+
+    def _layout(self) -> dict[str, Any]:
+        """What the reference's code, not its yaml, says of prompts and tokens."""
+        end = {"text": END_OF_PROMPT, "id": self.end_of_prompt}
+        if self.checkpoint.generation == 3:
+            silence = {"silent_tokens": SILENT_TOKENS, "max_silent_run": MAX_SILENT_RUN}
+            return silence | {"end_of_prompt": end | {"required": True}, "bistream": True}
+        return {"silent_tokens": [], "end_of_prompt": end}
 
     def _entry(self, file: str) -> dict[str, str]:
         return {"file": file, "sha256": _sha256(self.out / file)}
@@ -195,12 +206,32 @@ class _Exporter:
         state = self.checkpoint.state("hift")
         # A checkpoint saved during adversarial training carries the vocoder below `generator`.
         state = {k.removeprefix("generator."): v for k, v in state.items()}
+        if self.checkpoint.generation == 3:
+            return self._causal_vocoder(config, state)
         # f0 decides the phase of a long sum, so its weights are never rounded.
         return {
             "f0": self._graph(hift.build_f0(config, state, F32)),
             "decoder": self._graph(hift.build_decoder(config, state, self.store)),
             **hift.source_parameters(config, state),
             "cache_mel_frames": CACHE_MEL_FRAMES[self.checkpoint.generation],
+        }
+
+    def _causal_vocoder(self, config: Tagged, state: dict[str, np.ndarray]) -> dict[str, Any]:
+        f0, f0_caches, f0_ahead = hift_causal.build_f0(config, state)
+        decoder, decoder_caches, timing = hift_causal.build_decoder(config, state)
+        facts = hift.source_parameters(config, state)
+        bins, sines = int(config["in_channels"]), int(config["nb_harmonics"]) + 1
+        skip = noise.source_noise_skip(bins, self.checkpoint.state("flow"), state, sines)
+        return {
+            "kind": "causal",
+            "f0": self._graph(f0),
+            "decoder": self._graph(decoder),
+            "caches": {"f0": f0_caches, "decoder": decoder_caches},
+            "f0_lookahead_frames": f0_ahead,
+            **timing,
+            **facts,
+            "phase": "held",
+            "noise": {"kind": "uniform", "seed": 0, "skip": skip},
         }
 
     def _voices(self, spk_dim: int) -> list[dict[str, str]]:

@@ -87,7 +87,7 @@ class _DiT(EulerStep):
 
     def _tables(self) -> None:
         """`modulations` by block and `final`: f32 vectors of this step."""
-        g, time = self.g, time_embedding(self.w.sub("time_embed.time_mlp"), self.solver)
+        time = time_embedding(self.w.sub("time_embed.time_mlp"), self.solver)
         tables = {block: _modulations(self.w.sub(block), time) for block in self.blocks}
         self.modulations: dict[str, list[str]] = {}
         for i in range(0, len(self.blocks), BLOCKS_A_SPLIT):

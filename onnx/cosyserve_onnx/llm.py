@@ -1,8 +1,9 @@
 """The language model of generations 2 and 3: Qwen2 over one id space of text, speech and special rows.
 
 Source: Qwen2 (https://arxiv.org/abs/2407.10671; RMS norm, rotary positions, grouped queries, SwiGLU) and CosyVoice
-`llm/llm.py` (Qwen2LM and CosyVoice3LM: speech embedding, special rows, speech head). Prefill and decode are one graph; keys and
-values live in a fixed buffer that GroupQueryAttention updates in place. The text head is never used and not exported.
+`llm/llm.py` (Qwen2LM and CosyVoice3LM: speech embedding, special rows, speech head). Prefill and decode are one graph;
+keys and values live in a fixed buffer that GroupQueryAttention updates in place. The text head is never used and not
+exported.
 """
 
 from __future__ import annotations

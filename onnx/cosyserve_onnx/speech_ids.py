@@ -8,7 +8,6 @@ from __future__ import annotations
 from .errors import ExportError
 
 
-
 def speech_ids(tokens: int, text_vocab: int, speech_vocab: int, own_rows: bool) -> dict[str, object]:
     """The manifest's ids for `tokens` real speech tokens; `sos_id` and `task_id` are in the one id space.
 

@@ -1,0 +1,176 @@
+"""Generation 3: every stage of every precision against the reference, and what its own stages promise."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from test_cuda import check_device_graph
+from test_export import INPUTS, OUTPUTS
+from test_flow import lose_history
+
+from cosyserve_onnx import drive, drive_flow, flow_dit, graph, hyper_yaml, torch_file
+from cosyserve_onnx.check import Checker
+from cosyserve_onnx.comparison import snr
+from cosyserve_onnx.drive_causal import CausalUtterance, CausalVocoder
+from cosyserve_onnx.export import PRECISIONS
+from cosyserve_onnx.noise import source_noise_skip
+from cosyserve_onnx.source import Source
+
+STAGES = ["tokenizer", "noise", "llm", "llm_batched", "flow", "vocoder"]
+
+
+@pytest.fixture(scope="module")
+def manifest(bundles3: dict[str, Path]) -> dict:
+    return drive.read_manifest(bundles3["fp32"])
+
+
+@pytest.fixture(scope="module")
+def vocoder(bundles3: dict[str, Path], manifest: dict) -> CausalVocoder:
+    return CausalVocoder(bundles3["fp32"], manifest, threads=2)
+
+
+@pytest.fixture(scope="module")
+def mel(goldens: Path) -> np.ndarray:
+    return np.load(goldens / "tiny/stream_3.npz")["full/chunk0/hift_mel"]
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize("stage", STAGES)
+def test_stage(bundles3: dict[str, Path], goldens: Path, precision: str, stage: str) -> None:
+    lines = list(getattr(Checker(bundles3[precision], goldens, threads=2), stage)())
+    assert lines
+    assert [str(line) for line in lines if not line.passed] == []
+
+
+def test_manifest(manifest: dict) -> None:
+    llm, vocoder = manifest["llm"], manifest["vocoder"]
+    assert manifest["generation"] == 3 and manifest["mel"]["fmax"] == 12000 and manifest["bistream"]
+    assert manifest["max_silent_run"] == 5 and manifest["end_of_prompt"]["required"]
+    assert [llm["sos_id"], llm["task_id"]] == [151936 + 6561, 151936 + 6563]
+    assert [llm["eos"], llm["fill"], llm["stop"]] == [6562, 6564, list(range(6561, 6761))]
+    assert vocoder["kind"] == "causal" and vocoder["phase"] == "held"
+    assert [vocoder[n] for n in ("f0_lookahead_frames", "lookahead_frames", "delay_samples")] == [3, 4, 8]
+    assert [c["kind"] for c in manifest["flow"]["caches"]["encoder"]] == ["tail"]
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_graphs_keep_the_contract(bundles3: dict[str, Path], precision: str) -> None:
+    manifest = json.loads((bundles3[precision] / "bundle.json").read_text(encoding="utf-8"))
+    inputs, outputs = dict(INPUTS), dict(OUTPUTS)
+    inputs["hift_decoder"] = ["mel", "source", "valid"]
+    for name in inputs:
+        part = manifest["flow" if name.startswith("flow") else "vocoder"]["caches"]
+        caches = part[name.split("_")[1]]
+        model = onnx.load(bundles3[precision] / f"{name}.onnx").graph
+        assert [i.name for i in model.input] == inputs[name] + [c["name"] for c in caches]
+        assert [o.name for o in model.output] == outputs[name] + [c["output"] for c in caches]
+        values = {v.name: v.type.tensor_type for v in (*model.input, *model.output)}
+        for cache in caches:
+            for tensor in (values.pop(cache["name"]), values.pop(cache["output"])):
+                assert tensor.elem_type == {"f32": graph.F32, "f16": graph.F16}[cache["element"]]
+                assert [d.dim_value for d in tensor.shape.dim] == [0, *cache["shape"]]
+        assert {v.elem_type for v in values.values()} <= {graph.F32, graph.I64}
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16", "int8"])
+@pytest.mark.parametrize("what", ["keys and values", "tails", "another page"])
+def test_lost_history_is_noticed(bundles3: dict[str, Path], goldens: Path, precision: str, what: str) -> None:
+    lose_history(bundles3, goldens, precision, what)
+
+
+@pytest.mark.parametrize("name", ["flow_encoder", "flow_estimator"])
+def test_every_node_stays_on_the_device(bundles3: dict[str, Path], name: str) -> None:
+    check_device_graph(bundles3["fp16"] / f"{name}.onnx")
+
+
+def _estimator(state: dict, config: dict, numbers: graph.Numbers, path: Path) -> drive_flow.Paged:
+    built, caches = flow_dit.build(config, state, numbers)
+    built.save(path)
+    return drive_flow.Paged(drive.session(path, 2), caches, {"frame": 2 * 10 * 50, "tail": 20}, 2)
+
+
+@pytest.mark.parametrize("size", [1.0, 1e5])
+def test_a_large_residual_stream_does_not_overflow(checkpoint3: Path, tmp_path: Path, size: float) -> None:
+    """fp16 next to fp32 where the stream passes fp16's range, as gates of a trained model make it do."""
+    config = hyper_yaml.load(checkpoint3 / "cosyvoice3.yaml")["flow"]
+    state = dict(torch_file.load_state(checkpoint3 / "flow.pt"))
+    for key, value in state.items():
+        if ".attn_norm.linear." in key:  # shift, scale, gate of attention, then of the feed-forward
+            parts = np.split(np.array(value), 6)
+            state[key] = np.concatenate([*parts[:2], parts[2] * size, *parts[3:5], parts[5] * size])
+    rng = np.random.default_rng(0)
+    feed = {n: rng.standard_normal((1, 80, 60)).astype(np.float32) for n in ("x", "mu", "cond")}
+    feed |= {"spks": rng.standard_normal((1, 80)).astype(np.float32), "step": np.array(3)}
+    feed |= drive_flow._whole(1, 60, 50, 20, True, drive_flow.FULL)
+    velocity = [
+        _estimator(state, config, numbers, tmp_path / f"{i}.onnx").run(["velocity"], feed)[0]
+        for i, numbers in enumerate((graph.Numbers(), graph.Numbers(graph.F16, graph.F16, cache=graph.F16, grain=8)))
+    ]
+    assert np.isfinite(velocity[1]).all()
+    assert snr("flow_estimator", "fp16", velocity[1], velocity[0], 50).passed
+
+
+@pytest.mark.parametrize("cache", range(6))
+def test_every_vocoder_cache_matters(vocoder: CausalVocoder, mel: np.ndarray, cache: int) -> None:
+    """Without any one of them the samples behind a join are wrong."""
+    whole = vocoder.audio(mel)
+    utterance = CausalUtterance(vocoder)
+    start = len(utterance.push(mel[:, :40], final=False))
+    assert len(utterance.decoder.kept) == 6
+    utterance.decoder.kept[cache][:] = 0
+    rest = utterance.push(mel[:, 40:], final=True)
+    # The overlap-add's cache holds few samples: look at the join alone.
+    join = slice(0, 100)
+    assert not snr("parts", "lost", rest[join], whole[start:][join], 60).passed
+
+
+def test_f0_is_as_exact_in_parts(vocoder: CausalVocoder, mel: np.ndarray) -> None:
+    whole, parts = CausalUtterance(vocoder), CausalUtterance(vocoder)
+    whole.push(mel, final=True)
+    for i in range(0, mel.shape[1], 3):
+        parts.push(mel[:, i : i + 3], final=i + 3 >= mel.shape[1])
+    assert np.abs(parts.pitch / whole.pitch - 1).max() <= 2**-23  # one unit in the last place
+
+
+def test_rows_of_different_lengths_in_one_run(vocoder: CausalVocoder, mel: np.ndarray) -> None:
+    """`valid` ends a shorter row inside a batch."""
+    rng = np.random.default_rng(0)
+    short, hop, delay = 7, 480, 8
+    feed = {
+        "mel": np.zeros((2, 80, 15), np.float32),
+        "source": (0.1 * rng.standard_normal((2, 1, 11 * hop + 2 * delay))).astype(np.float32),
+        "valid": np.array([10, short]),
+    }
+    feed["mel"][0, :, :10], feed["mel"][1, :, :short] = mel[:, :10], mel[:, :short]
+    caches = vocoder.facts["caches"]["decoder"]
+    feed |= {c["name"]: np.zeros((2, *c["shape"]), np.float32) for c in caches}
+    both = vocoder.decoder.run(["audio"], feed)[0]
+    alone = {k: v[1:] for k, v in feed.items()}
+    alone["mel"], alone["source"] = alone["mel"][:, :, : short + 5], alone["source"][:, :, : (short + 1) * hop + 16]
+    single = vocoder.decoder.run(["audio"], alone)[0][0]
+    end = short * hop + delay
+    assert snr("hift_decoder", "row", both[1, :end], single[:end], 80).passed
+
+
+def test_source_goes_on_where_it_stopped(manifest: dict) -> None:
+    f0 = np.random.default_rng(0).uniform(0, 400, 40).astype(np.float32)
+    whole, parts = Source(manifest).render(f0), Source(manifest)
+    joined = np.concatenate([parts.render(f0[i : i + 7]) for i in range(0, 40, 7)])
+    np.testing.assert_allclose(joined, whole, atol=1e-6)
+
+
+def test_noise_of_the_real_size() -> None:
+    """Layers of Fun-CosyVoice3-0.5B, counted by hand from the reference: 3,852,961 draws behind the flow's noise."""
+    flow = {"input_embedding.weight": np.empty((6561, 80)), "spk_embed_affine_layer.weight": np.empty((80, 192))}
+    flow["spk_embed_affine_layer.bias"] = np.empty(80)
+    hift = {"f0_predictor.classifier.weight": np.empty((1, 512)), "f0_predictor.classifier.bias": np.empty(1)}
+    for i in range(5):
+        name = f"f0_predictor.condnet.{2 * i}."
+        hift[f"{name}bias"] = np.empty(512)
+        hift[f"{name}parametrizations.weight.original0"] = np.empty((512, 1, 1))
+        hift[f"{name}parametrizations.weight.original1"] = np.empty((512, 512, 3) if i else (512, 80, 4))
+    assert source_noise_skip(80, flow, hift, 9) == 80 * 15000 + 3_852_961 + 9
