@@ -8,7 +8,7 @@ from pathlib import Path
 
 from .errors import ExportError
 from .export import PRECISIONS, Options, export, write
-from .random_model import BUNDLED, SIZES, random_checkpoint
+from .random_model import BUNDLED, GENERATIONS, SIZES, random_checkpoint
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -22,6 +22,7 @@ def _parser() -> argparse.ArgumentParser:
     random = commands.add_parser("random", help="make a bundle with random weights, to measure speed and memory")
     random.add_argument("bundle", type=Path)
     random.add_argument("--size", choices=SIZES, default="0.5b", help="shape of the model (default: %(default)s)")
+    random.add_argument("--generation", type=int, choices=GENERATIONS, default=2, help="of CosyVoice (default: 2)")
     random.add_argument("--seed", type=int, default=0, help="other seeds, other weights (default: %(default)s)")
     random.add_argument(
         "--lender",
@@ -66,7 +67,8 @@ def main(arguments: list[str] | None = None) -> int:
                 left_chunks=args.left_context_chunks,
                 log=print,
             )
-            write(random_checkpoint(args.size, args.seed, args.lender), args.bundle, options)
+            checkpoint = random_checkpoint(args.size, args.seed, args.lender, args.generation)
+            write(checkpoint, args.bundle, options)
             return 0
         if args.command == "check":
             from .check import check

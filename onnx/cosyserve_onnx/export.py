@@ -45,7 +45,7 @@ class Options:
     log: Callable[[str], None] = lambda _text: None
 
 
-def _sha256(path: Path) -> str:
+def sha256(path: Path) -> str:
     digest = hashlib.sha256()
     with open(path, "rb") as file:
         while block := file.read(1 << 20):
@@ -96,7 +96,7 @@ class _Exporter:
         return {"silent_tokens": [], "end_of_prompt": end}
 
     def _entry(self, file: str) -> dict[str, str]:
-        return {"file": file, "sha256": _sha256(self.out / file)}
+        return {"file": file, "sha256": sha256(self.out / file)}
 
     def _graph(self, graph: Graph) -> dict[str, Any]:
         """Saves a graph; its manifest entry."""
@@ -104,7 +104,7 @@ class _Exporter:
         data = graph.save(self.out / file)
         entry: dict[str, Any] = self._entry(file) | {"data": data}
         if data:
-            entry["data_sha256"] = _sha256(self.out / data)
+            entry["data_sha256"] = sha256(self.out / data)
         self.options.log(f"{file}: {sum((self.out / f).stat().st_size for f in (file, data) if f) / 1e6:.1f} MB")
         return entry
 
