@@ -81,9 +81,8 @@ def inspect(bundle: Path, log: Callable[[str], None]) -> bool:
     """Prints the description; False if a file is missing or does not match its hash."""
     manifest = read_manifest(bundle)
     source = manifest["source"]
-    log(
-        f"{manifest['name']}: generation {manifest['generation']}, {manifest['precision']}, {manifest['sample_rate']} Hz"
-    )
+    generation, rate = manifest["generation"], manifest["sample_rate"]
+    log(f"{manifest['name']}: generation {generation}, {manifest['precision']}, {rate} Hz")
     log(f"made by exporter {source['exporter']} from {source['checkpoint']}, licence {source['licence']}")
     for line in (*_language_model(manifest["llm"]), *_flow(manifest), *_vocoder(manifest["vocoder"])):
         log(line)

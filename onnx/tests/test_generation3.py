@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+from half_runner import HalfRunner
 from test_cuda import check_device_graph
 from test_export import INPUTS, OUTPUTS
 from test_flow import lose_history
@@ -87,15 +88,37 @@ def test_every_node_stays_on_the_device(bundles3: dict[str, Path], name: str) ->
     check_device_graph(bundles3["fp16"] / f"{name}.onnx")
 
 
-def _estimator(state: dict, config: dict, numbers: graph.Numbers, path: Path) -> drive_flow.Paged:
-    built, caches = flow_dit.build(config, state, numbers)
+def _estimator(config: dict, state: dict, half: bool, path: Path) -> tuple[HalfRunner, dict[str, np.ndarray]]:
+    """An estimator run node by node, and empty caches of two pages."""
+    half_numbers = graph.Numbers(graph.F16, graph.F16, cache=graph.F16, grain=8)
+    built, caches = flow_dit.build(config, state, half_numbers if half else graph.Numbers())
     built.save(path)
-    return drive_flow.Paged(drive.session(path, 2), caches, {"frame": 2 * 10 * 50, "tail": 20}, 2)
+    rows = {"frame": 2 * 2 * 10 * 50, "tail": 2 * 2 * 10}
+    kind = np.float16 if half else np.float32
+    return HalfRunner(path), {c["name"]: np.zeros((rows[c["kind"]], *c["shape"]), kind) for c in caches}
 
 
-@pytest.mark.parametrize("size", [1.0, 1e5])
+@pytest.mark.parametrize("case", ["final1_stream0", "final0_stream1"])
+def test_half_precision_with_every_tensor_rounded(checkpoint3: Path, goldens: Path, tmp_path: Path, case: str) -> None:
+    """The first velocity and, after ten steps, the mel."""
+    config = hyper_yaml.load(checkpoint3 / "cosyvoice3.yaml")["flow"]
+    model, caches = _estimator(config, torch_file.load_state(checkpoint3 / "flow.pt"), True, tmp_path / "e.onnx")
+    golden = np.load(goldens / "tiny/flow_3.npz")
+    part = {n: golden[f"{case}/{n}"] for n in ("est1_v_cond", "est1_v_uncond", "prompt_feat", "mel")}
+    x, *rest = (golden[f"{case}/est1_{n}"][None] for n in ("x", "mu", "spks", "cond"))
+    feed = caches | dict(zip(("mu", "spks", "cond"), rest, strict=True))
+    feed |= drive_flow._whole(1, x.shape[2], 50, 20, case.endswith("stream1"), drive_flow.FULL)
+    for step in range(10):
+        x, velocity = model.run(["x_next", "velocity"], feed | {"x": x, "step": np.array(step)})
+        if step == 0:
+            theirs = np.stack([part["est1_v_cond"], part["est1_v_uncond"]])
+            assert np.abs(velocity - theirs).max() < 5e-3
+    assert np.abs(x[0, :, len(part["prompt_feat"]) :] - part["mel"]).max() < 5e-3
+
+
+@pytest.mark.parametrize("size", [1.0, 1e6])
 def test_a_large_residual_stream_does_not_overflow(checkpoint3: Path, tmp_path: Path, size: float) -> None:
-    """fp16 next to fp32 where the stream passes fp16's range, as gates of a trained model make it do."""
+    """fp16 next to fp32 where the stream passes fp16's range, as gates of a trained model may make it do."""
     config = hyper_yaml.load(checkpoint3 / "cosyvoice3.yaml")["flow"]
     state = dict(torch_file.load_state(checkpoint3 / "flow.pt"))
     for key, value in state.items():
@@ -106,10 +129,11 @@ def test_a_large_residual_stream_does_not_overflow(checkpoint3: Path, tmp_path: 
     feed = {n: rng.standard_normal((1, 80, 60)).astype(np.float32) for n in ("x", "mu", "cond")}
     feed |= {"spks": rng.standard_normal((1, 80)).astype(np.float32), "step": np.array(3)}
     feed |= drive_flow._whole(1, 60, 50, 20, True, drive_flow.FULL)
-    velocity = [
-        _estimator(state, config, numbers, tmp_path / f"{i}.onnx").run(["velocity"], feed)[0]
-        for i, numbers in enumerate((graph.Numbers(), graph.Numbers(graph.F16, graph.F16, cache=graph.F16, grain=8)))
-    ]
+    velocity = []
+    for half in (False, True):
+        model, caches = _estimator(config, state, half, tmp_path / f"{half}.onnx")
+        velocity += model.run(["velocity"], feed | caches)
+        assert size == 1 or model.largest[np.dtype(np.float32)] > 65504
     assert np.isfinite(velocity[1]).all()
     assert snr("flow_estimator", "fp16", velocity[1], velocity[0], 50).passed
 
