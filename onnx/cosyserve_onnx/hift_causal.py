@@ -88,8 +88,7 @@ class _Causal(Decoder):
         weight = plain_weight(w, "conv_pre")
         if weight.shape[2] != self.ahead + 1:
             raise ExportError(f"hift.pt: conv_pre has {weight.shape[2]} taps, not {self.ahead + 1}")
-        self.overlap, begun = self._overlap()
-        self.begun = begun
+        self.overlap, self.begun = self._overlap()
         x = conv(g, g("Unsqueeze", mel, g.ints(2)), weight, w["conv_pre.bias"], "conv_pre")
         for i in range(len(self.rates)):
             x = self._stage(x, spectrum, i)

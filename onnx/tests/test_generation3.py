@@ -160,24 +160,28 @@ def test_f0_is_as_exact_in_parts(vocoder: CausalVocoder, mel: np.ndarray) -> Non
     assert np.abs(parts.pitch / whole.pitch - 1).max() <= 2**-23  # one unit in the last place
 
 
-def test_rows_of_different_lengths_in_one_run(vocoder: CausalVocoder, mel: np.ndarray) -> None:
-    """`valid` ends a shorter row inside a batch."""
-    rng = np.random.default_rng(0)
-    short, hop, delay = 7, 480, 8
-    feed = {
-        "mel": np.zeros((2, 80, 15), np.float32),
-        "source": (0.1 * rng.standard_normal((2, 1, 11 * hop + 2 * delay))).astype(np.float32),
-        "valid": np.array([10, short]),
-    }
-    feed["mel"][0, :, :10], feed["mel"][1, :, :short] = mel[:, :10], mel[:, :short]
-    caches = vocoder.facts["caches"]["decoder"]
-    feed |= {c["name"]: np.zeros((2, *c["shape"]), np.float32) for c in caches}
+def test_rows_of_one_run_are_independent(vocoder: CausalVocoder, mel: np.ndarray) -> None:
+    """One goes on, one begins and ends within the run (`valid`)."""
+    utterances = [CausalUtterance(vocoder), CausalUtterance(vocoder)]
+    utterances[0].push(mel[:, :24], final=False)  # 20 frames decoded
+    caches = [utterance.decoder.kept for utterance in utterances]
+    feeds: list[dict[str, np.ndarray]] = []
+    for utterance in utterances:  # what each would run alone: 11 frames of the one, 7 and one of zeros of the other
+        record, decoder = {}, utterance.decoder
+        run = decoder.run
+        decoder.run = lambda name, feed, record=record, run=run: run(name, record.setdefault("feed", feed))
+        feeds.append(record)
+    alone = [utterances[0].push(mel[:, 24:35], final=False), utterances[1].push(mel[:, 40:47], final=True)]
+    first, second = (record["feed"] for record in feeds)
+    missing = 11 - 8
+    second["mel"] = np.pad(second["mel"], ((0, 0), (0, 0), (0, missing)))
+    second["source"] = np.pad(second["source"], ((0, 0), (0, 0), (0, missing * 480)))
+    feed = {name: np.concatenate([first[name], second[name]]) for name in first}
+    for cache, one, other in zip(vocoder.facts["caches"]["decoder"], *caches, strict=True):
+        feed[cache["name"]] = np.concatenate([one, other])
     both = vocoder.decoder.run(["audio"], feed)[0]
-    alone = {k: v[1:] for k, v in feed.items()}
-    alone["mel"], alone["source"] = alone["mel"][:, :, : short + 5], alone["source"][:, :, : (short + 1) * hop + 16]
-    single = vocoder.decoder.run(["audio"], alone)[0][0]
-    end = short * hop + delay
-    assert snr("hift_decoder", "row", both[1, :end], single[:end], 80).passed
+    assert snr("hift_decoder", "goes on", both[0], alone[0], 80).passed
+    assert snr("hift_decoder", "begins and ends", both[1, 8 : 8 + 7 * 480], alone[1], 80).passed
 
 
 def test_source_goes_on_where_it_stopped(manifest: dict) -> None:
