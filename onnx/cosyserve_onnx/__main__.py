@@ -44,6 +44,7 @@ def _parser() -> argparse.ArgumentParser:
     test = commands.add_parser("check", help="compare a bundle's stages with the reference's numbers")
     test.add_argument("bundle", type=Path)
     test.add_argument("goldens", type=Path)
+    test.add_argument("--cuda", action="store_true", help="run on a GPU (needs onnxruntime-gpu)")
     show = commands.add_parser("inspect", help="describe a bundle and verify its hashes")
     show.add_argument("bundle", type=Path)
     return parser
@@ -72,7 +73,10 @@ def main(arguments: list[str] | None = None) -> int:
             return 0
         if args.command == "check":
             from .check import check
+            from .drive import use_cuda
 
+            if args.cuda:
+                use_cuda()
             return 0 if check(args.bundle, args.goldens, print) else 1
         from .inspect import inspect
 
