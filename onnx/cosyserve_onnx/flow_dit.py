@@ -72,8 +72,9 @@ class _DiT(EulerStep):
         g = self.g
         total = g("Add", self.past, self.length)
         position = g("Range", g.const(0, np.int64), total, g.const(1, np.int64))
-        rates = self.w["rotary_embed.inv_freq"][None]
-        angle = g("Mul", g("Unsqueeze", g("Cast", position, to=F32), g.ints(1)), g.const(rates))
+        name, exponents = "rotary_embed.inv_freq", np.arange(0, self.head_dim, 2) / self.head_dim
+        rates = self.w[name] if name in self.w else MAX_PERIOD**-exponents  # a buffer that some save without
+        angle = g("Mul", g("Unsqueeze", g("Cast", position, to=F32), g.ints(1)), g.const(rates[None]))
         start, end = (g("Unsqueeze", n, g.ints(0)) for n in (self.past, total))
         self.turns: dict[str, list[str]] = {"q": [], "k": []}
         for function in ("Cos", "Sin"):
