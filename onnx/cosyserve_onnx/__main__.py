@@ -19,6 +19,12 @@ def _parser() -> argparse.ArgumentParser:
     make.add_argument("bundle", type=Path)
     make.add_argument("--name", help="model name to show (default: the checkpoint's directory name)")
     make.add_argument("--licence", default="Apache-2.0", help="licence of the weights (default: %(default)s)")
+    make.add_argument(
+        "--vocabulary", type=Path, metavar="FILE", help="CosyVoice 1: the text tokens (*.tiktoken), see README.md"
+    )
+    make.add_argument(
+        "--variant", choices=("base", "sft", "instruct"), help="CosyVoice 1: which one (default: by the directory's name)"
+    )
     random = commands.add_parser("random", help="make a bundle with random weights, to measure speed and memory")
     random.add_argument("bundle", type=Path)
     random.add_argument("--size", choices=SIZES, default="0.5b", help="shape of the model (default: %(default)s)")
@@ -54,8 +60,9 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         if args.command == "export":
             options = Options(
-                args.precision, args.name, args.licence, args.noise_seconds, args.left_context_chunks, log=print
-            )
+                args.precision, args.name, args.licence, args.noise_seconds, args.left_context_chunks,
+                args.vocabulary, args.variant, log=print,
+            )  # fmt: skip
             export(args.checkpoint, args.bundle, options)
             return 0
         if args.command == "random":

@@ -25,7 +25,7 @@ PRECISIONS = ("fp32", "fp16", "int8", "int4")
 MAX_POSITIONS = 4096
 GRAIN = 8  # elements of state that one GPU thread writes
 FRAME_RATE = 50  # mel frames a second
-CACHE_MEL_FRAMES = {2: 8}  # mel frames the reference carries between vocoder chunks
+CACHE_MEL_FRAMES = {1: 20, 2: 8}  # mel frames the reference carries between vocoder chunks
 
 
 @dataclass
@@ -37,6 +37,8 @@ class Options:
     licence: str = "Apache-2.0"
     noise_seconds: int = 300
     left_chunks: int | None = None  # attention chunks of left context while streaming; None: all
+    vocabulary: Path | None = None  # generation 1: the file of text tokens, where the checkpoint has none
+    variant: str | None = None  # generation 1: base, sft or instruct; None: by the checkpoint's name
     log: Callable[[str], None] = lambda _text: None
 
 
@@ -48,8 +50,8 @@ def _sha256(path: Path) -> str:
     return digest.hexdigest()
 
 
-class _Exporter:
-    """One export into the directory `out`."""
+class Exporter:
+    """One export of generation 2 into the directory `out`; other generations override what differs."""
 
     def __init__(self, checkpoint: Checkpoint, out: Path, options: Options):
         self.checkpoint, self.out, self.options = checkpoint, out, options
@@ -79,8 +81,13 @@ class _Exporter:
             "end_of_prompt": {"text": text_tokenizer.END_OF_PROMPT, "id": self.end_of_prompt},
             "voices": self._voices(flow["spk_dim"]),
         }
+        manifest |= self._more()
         text = json.dumps(manifest, ensure_ascii=False, indent=2)
         (self.out / "bundle.json").write_text(text + "\n", encoding="utf-8")
+
+    def _more(self) -> dict[str, Any]:
+        """What one generation's manifest has beside these."""
+        return {}
 
     def _entry(self, file: str) -> dict[str, str]:
         return {"file": file, "sha256": _sha256(self.out / file)}
@@ -116,8 +123,7 @@ class _Exporter:
                 "exporter": __version__,
             },
             "sample_rate": int(self.yaml["sample_rate"]),
-            "token_rate": int(self.yaml["token_frame_rate"]),
-            "token_mel_ratio": int(self.yaml["token_mel_ratio"]),
+            **self._rates(),
             "mel": {
                 "sample_rate": rate,
                 "n_fft": int(feature["n_fft"]),
@@ -128,6 +134,9 @@ class _Exporter:
                 "fmax": rate / 2 if feature["fmax"] is None else feature["fmax"],
             },
         }
+
+    def _rates(self) -> dict[str, Any]:
+        return {"token_rate": int(self.yaml["token_frame_rate"]), "token_mel_ratio": int(self.yaml["token_mel_ratio"])}
 
     def _tokenizer(self) -> dict[str, str]:
         self.tokenizer = self.checkpoint.tokenizer()
@@ -147,12 +156,19 @@ class _Exporter:
             raise ExportError(f"llm.pt: {facts['speech_vocab']} speech rows do not hold {tokens} tokens and 3 stops")
         if self.end_of_prompt >= facts["text_vocab"]:
             raise ExportError("the tokenizer has more tokens than llm.pt has text rows")
-        sampling = config["sampling"]
         return entry | facts | {
             "eos": tokens,
             "stop": [tokens, tokens + 1, tokens + 2],
             "fill": tokens + 2,
             "speech_tokens": tokens,
+            **self._sampling(),
+            "mix_ratio": [int(v) for v in config.get("mix_ratio", [5, 15])],
+        }  # fmt: skip
+
+    def _sampling(self) -> dict[str, Any]:
+        """How tokens are drawn, and how many."""
+        sampling = self.yaml["llm"]["sampling"]
+        return {
             "sampling": {
                 "top_p": float(sampling.get("top_p", 0.8)),
                 "top_k": int(sampling.get("top_k", 25)),
@@ -161,8 +177,7 @@ class _Exporter:
             },
             "min_ratio": self.checkpoint.ratios[0],
             "max_ratio": self.checkpoint.ratios[1],
-            "mix_ratio": [int(v) for v in config.get("mix_ratio", [5, 15])],
-        }  # fmt: skip
+        }
 
     def _flow(self) -> dict[str, Any]:
         flow = self.yaml["flow"]
@@ -202,14 +217,23 @@ class _Exporter:
 
     def _voices(self, spk_dim: int) -> list[dict[str, str]]:
         speakers = self.checkpoint.speakers()
-        bins, ratio = int(self.yaml["flow"]["output_size"]), int(self.yaml["token_mel_ratio"])
+        bins, ratio = int(self.yaml["flow"]["output_size"]), int(self.yaml.get("token_mel_ratio", 0))
         entries = voices.write(speakers, self.out / "voices", self.tokenizer, spk_dim, bins, ratio)
         return [e | self._entry(e["file"]) for e in entries]
 
 
 def export(source: Path, bundle: Path, options: Options) -> None:
     """Writes the bundle of checkpoint directory `source`; see `write`."""
-    write(open_checkpoint(source), bundle, options)
+    write(open_checkpoint(source, options.vocabulary), bundle, options)
+
+
+def _exporter(checkpoint: Checkpoint) -> type[Exporter]:
+    """The exporter of the checkpoint's generation."""
+    if checkpoint.generation == 1:
+        from .gen1.export import Exporter1
+
+        return Exporter1
+    return Exporter
 
 
 def write(checkpoint: Checkpoint, bundle: Path, options: Options) -> None:
@@ -226,7 +250,7 @@ def write(checkpoint: Checkpoint, bundle: Path, options: Options) -> None:
     temporary = Path(tempfile.mkdtemp(prefix=f".{bundle.name}.", dir=bundle.parent))
     try:
         os.chmod(temporary, 0o755)
-        _Exporter(checkpoint, temporary, options).run()
+        _exporter(checkpoint)(checkpoint, temporary, options).run()
         if bundle.exists():
             shutil.rmtree(bundle)
         os.replace(temporary, bundle)

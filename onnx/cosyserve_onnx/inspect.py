@@ -41,9 +41,13 @@ def inspect(bundle: Path, log: Callable[[str], None]) -> bool:
     log(f"{manifest['name']}: generation {manifest['generation']}, {manifest['precision']}, {manifest['source']}")
     cache = f"{llm['kv_heads']} x {llm['head_dim']} {llm['kv_dtype']} keys and values"
     log(f"llm: {llm['layers']} layers, {cache}, {llm['max_positions']} positions")
-    page = drive_flow.page_bytes(manifest) / 1e6
-    log(f"flow: {flow['steps']} steps, guidance {flow['cfg_rate']}, chunks of {flow['chunk_tokens']} tokens")
-    log(f"flow: {page:.2f} MB of state a chunk, left context {flow['left_chunks'] or 'all'} chunks")
+    log(f"flow: {flow['steps']} steps, guidance {flow['cfg_rate']}")
+    if "stream" in flow:
+        log("flow: chunks of {hop_tokens} tokens, {overlap_tokens} more overlap the next".format(**flow["stream"]))
+    else:
+        page = drive_flow.page_bytes(manifest) / 1e6
+        log(f"flow: chunks of {flow['chunk_tokens']} tokens with {page:.2f} MB of state each, "
+            f"left context {flow['left_chunks'] or 'all'} chunks")  # fmt: skip
     good = True
     for file, wanted in _files(manifest):
         path = bundle / file

@@ -46,6 +46,12 @@ class Flow:
         feed = {"x": x, "mu": mu, "spks": spks, "cond": cond, "step": np.array(step, np.int64), "valid": valid}
         return self.estimator.run(["x_next", "velocity"], feed)
 
+    def solve(self, x: Any, mu: Any, spks: Any, cond: Any, valid: np.ndarray | None = None) -> np.ndarray:
+        """Mel [B, bins, frames] from noise `x`."""
+        for step in range(self.facts["steps"]):
+            x = self.step(x, mu, step, spks, cond, valid)[0]
+        return x
+
     def mel(
         self,
         prompt: np.ndarray,
@@ -69,9 +75,7 @@ class Flow:
         state = np.stack([x[0][:, keep], mu[0][:, keep]], axis=-1)
         cond = np.zeros_like(mu)
         cond[0, :, :known] = feat.T
-        for step in range(self.facts["steps"]):
-            x = self.step(x, mu, step, spks, cond)[0]
-        return x[0, :, known:], state
+        return self.solve(x, mu, spks, cond)[0, :, known:], state
 
 
 class Stream:
@@ -135,8 +139,8 @@ class RowLlm(Llm):
         self.more = {"rows": np.zeros((1, rows.shape[1]), np.float32)}  # a step names none, but needs one
         return logits
 
-    def layout(self, texts: int, speech: list[int], speaker: bool) -> list[int]:
-        """Ids of [sos, speaker, text, task, speech]; row 0 of the prompt's rows is the speaker, then the text."""
+    def layout(self, texts: int, speech: list[int], speaker: bool, first: int = 0) -> list[int]:
+        """Ids of [sos, speaker, text, task, speech]; row `first` of the prompt's rows is the speaker, then the text."""
         f = self.facts
-        rows = [f["rows_offset"] + i for i in range(0 if speaker else 1, texts + 1)]
+        rows = [f["rows_offset"] + first + i for i in range(0 if speaker else 1, texts + 1)]
         return [f["sos_id"], *rows, f["task_id"], *(f["speech_offset"] + s for s in speech)]
