@@ -8,7 +8,11 @@ from pathlib import Path
 
 from .errors import ExportError
 from .export import PRECISIONS, Options, export, write
+from .gen1 import random_model as gen1_random
+from .gen1.export import MODES as VARIANTS
 from .random_model import BUNDLED, SIZES, random_checkpoint
+
+_SIZES = {1: gen1_random.SIZES, 2: SIZES}  # by generation; the first is the default
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -23,11 +27,14 @@ def _parser() -> argparse.ArgumentParser:
         "--vocabulary", type=Path, metavar="FILE", help="CosyVoice 1: the text tokens (*.tiktoken), see README.md"
     )
     make.add_argument(
-        "--variant", choices=("base", "sft", "instruct"), help="CosyVoice 1: which one (default: by the directory's name)"
+        "--variant", choices=VARIANTS, help="CosyVoice 1: which one it is (default: by the directory's name)"
     )
     random = commands.add_parser("random", help="make a bundle with random weights, to measure speed and memory")
     random.add_argument("bundle", type=Path)
-    random.add_argument("--size", choices=SIZES, default="0.5b", help="shape of the model (default: %(default)s)")
+    random.add_argument("--generation", type=int, choices=_SIZES, help="of the model (default: the size's, or 2)")
+    random.add_argument(
+        "--size", choices=[*SIZES, *gen1_random.SIZES], help="shape of the model (default: 0.5b; generation 1: 300m)"
+    )
     random.add_argument("--seed", type=int, default=0, help="other seeds, other weights (default: %(default)s)")
     random.add_argument(
         "--lender",
@@ -73,7 +80,10 @@ def main(arguments: list[str] | None = None) -> int:
                 left_chunks=args.left_context_chunks,
                 log=print,
             )
-            write(random_checkpoint(args.size, args.seed, args.lender), args.bundle, options)
+            size = args.size or next(iter(_SIZES[args.generation or 2]))
+            if size not in _SIZES.get(args.generation, [size]):
+                raise ExportError(f"generation {args.generation} has no size {size}")
+            write(random_checkpoint(size, args.seed, args.lender), args.bundle, options)
             return 0
         if args.command == "check":
             from .check import check

@@ -17,17 +17,36 @@ def goldens() -> Path:
     return GOLDENS
 
 
+def _unpack(archive: str, factory: pytest.TempPathFactory) -> Path:
+    directory = factory.mktemp("checkpoint")
+    with tarfile.open(GOLDENS / archive) as file:
+        file.extractall(directory, filter="data")
+    return next(directory.iterdir())
+
+
+def _export(checkpoint: Path, factory: pytest.TempPathFactory) -> dict[str, Path]:
+    root = factory.mktemp("bundles")
+    for precision in PRECISIONS:
+        export(checkpoint, root / precision, Options(precision=precision))
+    return {p: root / p for p in PRECISIONS}
+
+
 @pytest.fixture(scope="session")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    directory = tmp_path_factory.mktemp("checkpoint")
-    with tarfile.open(GOLDENS / "tiny-cosyvoice2.tar.xz") as archive:
-        archive.extractall(directory, filter="data")
-    return directory / "CosyVoice2-0.5B"
+    return _unpack("tiny-cosyvoice2.tar.xz", tmp_path_factory)
 
 
 @pytest.fixture(scope="session")
 def bundles(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    root = tmp_path_factory.mktemp("bundles")
-    for precision in PRECISIONS:
-        export(checkpoint, root / precision, Options(precision=precision))
-    return {p: root / p for p in PRECISIONS}
+    return _export(checkpoint, tmp_path_factory)
+
+
+@pytest.fixture(scope="session")
+def checkpoint1(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Generation 1."""
+    return _unpack("tiny-cosyvoice1.tar.xz", tmp_path_factory)
+
+
+@pytest.fixture(scope="session")
+def bundles1(checkpoint1: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    return _export(checkpoint1, tmp_path_factory)

@@ -217,7 +217,7 @@ def test_missing_files_are_named(checkpoint: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "llm, flow, number",
-    [("TransformerLM", "MaskedDiffWithXvec", 1), ("CosyVoice3LM", "CausalMaskedDiffWithDiT", 3)],
+    [("CosyVoice3LM", "CausalMaskedDiffWithDiT", 3)],
 )
 def test_other_generations_are_refused(tmp_path: Path, llm: str, flow: str, number: int) -> None:
     text = f"llm: !new:a.{llm}\n    x: 1\nflow: !new:a.{flow}\n    x: 1\nhift: !new:a.H\n    x: 1\n"

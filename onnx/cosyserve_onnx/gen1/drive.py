@@ -61,7 +61,7 @@ class Flow:
         noise: np.ndarray,
         cache: np.ndarray | None = None,
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Mel [bins, new frames] behind a prompt mel [frames, bins], and the state [bins, frames, 2] for the next chunk.
+        """Mel [bins, new frames] behind a prompt mel [frames, bins], and the next chunk's state [bins, frames, 2].
 
         `noise`: [bins, frames], prompt included. The state is noise and mu of the prompt and of the chunk's last
         frames, which replace the next chunk's own at its start: the prompt, then the overlap.
@@ -79,7 +79,7 @@ class Flow:
 
 
 class Stream:
-    """Mel chunks to samples with the reference's overlaps: mel cross-fade, source and mel carried, sample cross-fade."""
+    """Mel chunks to samples with the reference's overlaps: mel and samples cross-fade, mel and source are carried."""
 
     def __init__(self, manifest: dict[str, Any], vocoder: Vocoder):
         self.facts, self.vocoder = manifest["vocoder"], vocoder

@@ -46,14 +46,6 @@ class Exporter1(Exporter):
         variant = self.options.variant or variant_of(self.checkpoint.dir.resolve().name)
         return {"modes": MODES[variant]}
 
-    def _tokenizer(self) -> dict[str, str]:
-        entry = super()._tokenizer()
-        rows = int(self.yaml["llm"]["text_token_size"])
-        # The file's length tells one vocabulary from another: fillers in the random model's lender do no harm.
-        if self.tokenizer.get_vocab_size() > rows:
-            raise ExportError(f"the vocabulary has {self.tokenizer.get_vocab_size()} tokens, the model {rows} rows")
-        return entry
-
     def _llm(self) -> dict[str, Any]:
         config, state = self.yaml["llm"], self.checkpoint.state("llm")
         graph, facts = llm.build(config, state, self.fast, MAX_POSITIONS)
@@ -61,6 +53,9 @@ class Exporter1(Exporter):
         encoder = self._graph(text_encoder.build(config, state, self.small))
         del graph, state
         gc.collect()
+        words = self.tokenizer.get_vocab_size()
+        if words > facts["text_vocab"]:
+            raise ExportError(f"the vocabulary has {words} tokens, llm.pt has {facts['text_vocab']} text rows")
         tokens = int(config["speech_token_size"])
         if facts["speech_vocab"] != tokens + 1:
             raise ExportError(f"llm.pt: {facts['speech_vocab']} logits are not {tokens} tokens and a stop")
@@ -89,5 +84,3 @@ class Exporter1(Exporter):
 
     def _vocoder(self) -> dict[str, Any]:
         return super()._vocoder() | {"phase": "samples"}
-
-

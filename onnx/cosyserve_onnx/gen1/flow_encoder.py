@@ -13,7 +13,7 @@ from ..graph import F32, I64, Graph, Numbers
 from ..hyper_yaml import Tagged
 from ..layers import Weights, length_of, linear, mish
 from .masked import Frames, conv, group_norm
-from .relative import Conformer, blocked, speaker
+from .relative import Conformer, blocked, normalised
 
 EDGE_TOKENS = 20  # tokens at both ends of a long chunk that are stretched by themselves: the streams' overlap
 SAMPLE_RATE, HOP = 22050, 256  # that the reference counts frames with
@@ -58,8 +58,12 @@ class _Encoder:
         h = linear(g, h, self.w["encoder_proj.weight"], self.w["encoder_proj.bias"], "encoder_proj")
         h = self._regulate(h, counts)
         g.output("mu", F32, ["B", self.bins, "F"], g("Transpose", h, perm=[0, 2, 1]))
-        g.output("spks", F32, ["B", self.bins], speaker(g, embedding, self.w.sub("spk_embed_affine_layer")))
+        g.output("spks", F32, ["B", self.bins], self._speaker(embedding))
         return g
+
+    def _speaker(self, embedding: str) -> str:
+        w = self.w.sub("spk_embed_affine_layer")
+        return linear(self.g, normalised(self.g, embedding), w["weight"], w["bias"], "spk_embed_affine_layer")
 
     def _regulate(self, h: str, counts: dict[str, str]) -> str:
         """[B, F, bins]: interpolated to mel rate, then convolutions with norms over whole rows."""
@@ -68,7 +72,8 @@ class _Encoder:
         length = g("ReduceMax", valid, keepdims=0)
         frames = Frames.of(g, length, valid)
         h = self._interpolate(h, counts, length)
-        last = 3 * ((self.w.count("length_regulator.model") - 1) // 2)  # convolution, norm and Mish, then the projection
+        # Convolution, norm and Mish (which has no weights) again and again, then a projection.
+        last = 3 * ((self.w.count("length_regulator.model") - 1) // 2)
         for i in range(0, last, 3):
             h = conv(g, h, frames, w.sub(str(i)))
             h = mish(g, group_norm(g, h, frames, w.sub(str(i + 1)), groups=1))
@@ -115,15 +120,12 @@ class _Encoder:
             spread = [g("Add", p, g("Mul", tokens, zero)) for p in parts]  # constants get the batch axis
             return g("Concat", *spread, axis=2)
 
-        def end(value: str, less: str) -> str:
-            return g("Sub", value, less)
-
         head = segment(prompt, few, known, narrow)
-        tail_token, tail_frame = end(g("Add", prompt, tokens), few), end(g("Add", known, frames), narrow)
+        tail_token = g("Sub", g("Add", prompt, tokens), few)
+        tail_frame = g("Sub", g("Add", known, frames), narrow)
         tail = segment(tail_token, few, tail_frame, narrow)
-        middle = segment(
-            g("Add", prompt, few), end(end(tokens, few), few), g("Add", known, narrow), end(end(frames, narrow), narrow)
-        )
+        inner = g("Sub", tokens, g.const(2 * EDGE_TOKENS, np.int64)), g("Sub", frames, g.const(2 * edge, np.int64))
+        middle = segment(g("Add", prompt, few), inner[0], g("Add", known, narrow), inner[1])
         whole = segment(prompt, tokens, known, frames)
         place = g("Unsqueeze", frame, g.ints(0, 2))  # [1, F, 1]
         ends = g("Where", g("Less", place, g("Add", known, narrow)), head, middle)

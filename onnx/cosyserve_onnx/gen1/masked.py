@@ -84,9 +84,8 @@ def group_norm(g: Graph, x: str, frames: Frames, w: Weights, groups: int) -> str
 def halved(g: Graph, frames: Frames) -> Frames:
     """The frames behind a convolution of stride 2: every second one, rounded up."""
     one, two = g.const(1, np.int64), g.const(2, np.int64)
-    return Frames.of(
-        g, g("Div", g("Add", frames.length, one), two), g("Div", g("Add", frames.valid, one), two)
-    )
+    length, valid = (g("Div", g("Add", n, one), two) for n in (frames.length, frames.valid))
+    return Frames.of(g, length, valid)
 
 
 def down(g: Graph, x: str, frames: Frames, fewer: Frames, w: Weights) -> str:
@@ -101,7 +100,7 @@ def down(g: Graph, x: str, frames: Frames, fewer: Frames, w: Weights) -> str:
 def up(g: Graph, x: str, frames: Frames, more: Frames, w: Weights) -> str:
     """A torch ConvTranspose1d of 4 taps, stride 2 and padding 1, cut to `more.length` frames.
 
-    Output 2 t sees inputs t - 1 and t, output 2 t + 1 sees t and t + 1: one convolution of 3 taps with twice the outputs.
+    Output 2 t sees inputs t - 1 and t, output 2 t + 1 sees t and t + 1: a convolution of 3 taps with twice the outputs.
     """
     weight = w["weight"]  # [in, out, 4]
     inside, out, _ = weight.shape

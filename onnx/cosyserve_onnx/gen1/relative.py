@@ -78,10 +78,8 @@ def embed(g: Graph, x: str, weight: np.ndarray, bias: np.ndarray, norm: Weights,
 def queries(g: Graph, x: str, w: Weights) -> tuple[str, str]:
     """(q + u, q + v) for content and position, [B, S, width]."""
     q = matmul(g, x, w["linear_q.weight"], f"{w.prefix}q")
-    bias = w["linear_q.bias"]
-    return tuple(
-        g("Add", q, g.weight(bias + w[f"pos_bias_{n}"].reshape(-1), f"{w.prefix}{n}")) for n in ("u", "v")
-    )  # type: ignore[return-value]
+    u, v = (w["linear_q.bias"] + w[f"pos_bias_{n}"].reshape(-1) for n in "uv")
+    return g("Add", q, g.weight(u, f"{w.prefix}u")), g("Add", q, g.weight(v, f"{w.prefix}v_bias"))
 
 
 class Conformer:
@@ -123,10 +121,9 @@ class Conformer:
         return linear(g, attended, w["linear_out.weight"], w["linear_out.bias"], f"{p}out")
 
 
-def speaker(g: Graph, embedding: str, w: Weights) -> str:
-    """[B, out]: the raw speaker embedding [B, spk_dim], L2-normalised, through the linear layer `w`."""
-    norm = g("Max", g("ReduceL2", embedding, axes=[1], keepdims=1), g.const(1e-12))
-    return linear(g, g("Div", embedding, norm), w["weight"], w["bias"], w.prefix)
+def normalised(g: Graph, embedding: str) -> str:
+    """The raw speaker embedding [B, spk_dim] with length 1."""
+    return g("Div", embedding, g("Max", g("ReduceL2", embedding, axes=[1], keepdims=1), g.const(1e-12)))
 
 
 def blocked(g: Graph) -> str:

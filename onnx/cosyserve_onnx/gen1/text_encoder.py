@@ -14,7 +14,7 @@ from ..graph import F32, I64, Graph, Numbers
 from ..hyper_yaml import Tagged
 from ..layers import Weights, layer_norm, length_of, linear
 from .flow_encoder import check_config
-from .relative import EMBED_EPS, Conformer, blocked
+from .relative import EMBED_EPS, Conformer, blocked, normalised
 
 
 class _TextEncoder:
@@ -32,8 +32,7 @@ class _TextEncoder:
         embedding = g.input("embedding", F32, ["B", self.spk_dim])
         h = g("Gather", g.weight(self.w["text_embedding.weight"], "text_table"), text, axis=0)
         h = Conformer(g, self.w.sub("text_encoder"), self.heads)(h, self._causal(length_of(g, text)))
-        norm = g("Max", g("ReduceL2", embedding, axes=[1], keepdims=1), g.const(1e-12))
-        speaker = g("Unsqueeze", g("Div", embedding, norm), g.ints(1))
+        speaker = g("Unsqueeze", normalised(g, embedding), g.ints(1))
         speaker = self._affine(speaker, "spk_embed_affine_layer")
         rows = g("Concat", speaker, self._affine(h, "text_encoder_affine_layer"), axis=1)
         norm = layer_norm(g, rows, self.w.sub("llm.embed.out.1"), EMBED_EPS)

@@ -1,8 +1,8 @@
 """Writes `tokenizer.json` of generation 1: whisper's byte-level BPE from a `.tiktoken` file.
 
 The checkpoints do not hold the vocabulary; the reference takes it from the whisper package or, for the 25 Hz recipe,
-from its own `tokenizer/assets`. A line is a token in base64 and its rank, which is its id. Special tokens follow, in the
-order of whisper's `tokenizer.py` and CosyVoice's `tokenizer/tokenizer.py`.
+from its own `tokenizer/assets`. A line is a token in base64 and its rank, which is its id. Special tokens follow,
+in the order of whisper's `tokenizer.py` and CosyVoice's `tokenizer/tokenizer.py`.
 """
 
 from __future__ import annotations
@@ -26,9 +26,10 @@ _SOURCES = {
 }
 
 _LANGUAGES = (
-    "en zh de es ru ko fr ja pt tr pl ca nl ar sv it id hi fi vi he uk el ms cs ro da hu ta no th ur hr bg lt la mi ml cy "
-    "sk te fa lv bn sr az sl kn et mk br eu is hy ne mn bs kk sq sw gl mr pa si km sn yo so af oc ka be tg sd gu am yi lo "
-    "uz fo ht ps tk nn mt sa lb my bo tl mg as tt haw ln ha ba jw su yue minnan wuyu dialect zh/en en/zh"
+    "en zh de es ru ko fr ja pt tr pl ca nl ar sv it id hi fi vi he uk el ms cs ro da hu ta no th ur hr bg lt "
+    "la mi ml cy sk te fa lv bn sr az sl kn et mk br eu is hy ne mn bs kk sq sw gl mr pa si km sn yo so af oc "
+    "ka be tg sd gu am yi lo uz fo ht ps tk nn mt sa lb my bo tl mg as tt haw ln ha ba jw su yue minnan wuyu "
+    "dialect zh/en en/zh"
 ).split()
 _EVENTS = "ASR AED SER Speech /Speech BGM /BGM Laughter /Laughter Applause /Applause HAPPY SAD ANGRY NEUTRAL".split()
 _TASKS = "translate transcribe startoflm startofprev nospeech notimestamps".split()
