@@ -32,9 +32,13 @@ def rates(width: int) -> np.ndarray:
 
 
 def tables(width: int, positions: int) -> tuple[np.ndarray, np.ndarray]:
-    """cos and sin of position times rate, f32 [positions, width / 2]."""
-    angle = np.arange(positions, dtype=np.float32)[:, None] * rates(width)[None]
-    return np.cos(angle.astype(np.float64)).astype(np.float32), np.sin(angle.astype(np.float64)).astype(np.float32)
+    """cos and sin of position times rate, f32 [positions, width / 2].
+
+    The angles are exact: rounded as the reference rounds its distances, two far positions would not give the angle of
+    the short distance between them.
+    """
+    angle = np.arange(positions, dtype=np.float64)[:, None] * rates(width)[None]
+    return np.cos(angle).astype(np.float32), np.sin(angle).astype(np.float32)
 
 
 class Relative:
