@@ -8,7 +8,11 @@ from pathlib import Path
 
 from .errors import ExportError
 from .export import PRECISIONS, Options, export, write
-from .random_model import BUNDLED, GENERATIONS, SIZES, random_checkpoint
+from .gen1 import random_model as gen1_random
+from .gen1.export import MODES as VARIANTS
+from .random_model import BUNDLED, SIZES, random_checkpoint
+
+_SIZES = {1: gen1_random.SIZES, 2: SIZES, 3: SIZES}  # by generation; the first is the default
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -19,10 +23,18 @@ def _parser() -> argparse.ArgumentParser:
     make.add_argument("bundle", type=Path)
     make.add_argument("--name", help="model name to show (default: the checkpoint's directory name)")
     make.add_argument("--licence", default="Apache-2.0", help="licence of the weights (default: %(default)s)")
+    make.add_argument(
+        "--vocabulary", type=Path, metavar="FILE", help="CosyVoice 1: the text tokens (*.tiktoken), see README.md"
+    )
+    make.add_argument(
+        "--variant", choices=VARIANTS, help="CosyVoice 1: which one it is (default: by the directory's name)"
+    )
     random = commands.add_parser("random", help="make a bundle with random weights, to measure speed and memory")
     random.add_argument("bundle", type=Path)
-    random.add_argument("--size", choices=SIZES, default="0.5b", help="shape of the model (default: %(default)s)")
-    random.add_argument("--generation", type=int, choices=GENERATIONS, default=2, help="of CosyVoice (default: 2)")
+    random.add_argument("--generation", type=int, choices=_SIZES, help="of CosyVoice (default: the size's, or 2)")
+    random.add_argument(
+        "--size", choices=[*SIZES, *gen1_random.SIZES], help="shape of the model (default: 0.5b; generation 1: 300m)"
+    )
     random.add_argument("--seed", type=int, default=0, help="other seeds, other weights (default: %(default)s)")
     random.add_argument(
         "--lender",
@@ -56,8 +68,9 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         if args.command == "export":
             options = Options(
-                args.precision, args.name, args.licence, args.noise_seconds, args.left_context_chunks, log=print
-            )
+                args.precision, args.name, args.licence, args.noise_seconds, args.left_context_chunks,
+                args.vocabulary, args.variant, log=print,
+            )  # fmt: skip
             export(args.checkpoint, args.bundle, options)
             return 0
         if args.command == "random":
@@ -68,8 +81,11 @@ def main(arguments: list[str] | None = None) -> int:
                 left_chunks=args.left_context_chunks,
                 log=print,
             )
-            checkpoint = random_checkpoint(args.size, args.seed, args.lender, args.generation)
-            write(checkpoint, args.bundle, options)
+            generation = args.generation or next((g for g in _SIZES if args.size in _SIZES[g]), 2)
+            size = args.size or next(iter(_SIZES[generation]))
+            if size not in _SIZES[generation]:
+                raise ExportError(f"generation {generation} has no size {size}")
+            write(random_checkpoint(size, args.seed, args.lender, generation), args.bundle, options)
             return 0
         if args.command == "check":
             from .check import check

@@ -144,10 +144,19 @@ class Checker:
             yield snr("hift_decoder", case, audio, golden[f"{case}/audio"], VOCODER_SNR_DB[self.precision])
 
 
+def checker(bundle: Path, goldens: Path, threads: int = 0) -> Any:
+    """The comparisons of a bundle of any generation: an object with `lines`."""
+    if drive.read_manifest(bundle)["generation"] == 1:
+        from .gen1.check import Checker1
+
+        return Checker1(bundle, goldens, threads)
+    return Checker(bundle, goldens, threads)
+
+
 def check(bundle: Path, goldens: Path, log: Callable[[str], None]) -> bool:
     """Runs every comparison; True if all passed."""
     failures = total = 0
-    for line in Checker(bundle, goldens).lines():
+    for line in checker(bundle, goldens).lines():
         log(str(line))
         total += 1
         failures += not line.passed

@@ -13,6 +13,7 @@ from tokenizers import Tokenizer
 
 from . import hyper_yaml, text_tokenizer, torch_file
 from .errors import ExportError
+from .gen1 import tokenizer as gen1_tokenizer
 from .hyper_yaml import Tagged
 
 _YAML_NAMES = ("cosyvoice2.yaml", "cosyvoice3.yaml", "cosyvoice.yaml")
@@ -21,8 +22,9 @@ _GENERATIONS = {
     ("Qwen2LM", "CausalMaskedDiffWithXvec"): 2,
     ("CosyVoice3LM", "CausalMaskedDiffWithDiT"): 3,
 }
-_SUPPORTED = (2, 3)
+_SUPPORTED = (1, 2, 3)
 _PRETRAINED = "CosyVoice-BlankEN"
+_PRETRAINED_FILES = {"config": "config.json", "vocab": "vocab.json", "merges": "merges.txt"}
 TOKEN_TEXT_RATIO = (2.0, 20.0)  # the reference's
 
 
@@ -35,6 +37,7 @@ class Checkpoint:
     yaml: dict[str, Any]
     files: dict[str, Path] = field(default_factory=dict)
     ratios: tuple[float, float] = TOKEN_TEXT_RATIO  # least and most speech tokens per text token
+    vocabulary: Path | None = None  # a file of text tokens that the caller names (generation 1)
 
     @property
     def qwen_config(self) -> dict[str, Any]:
@@ -47,6 +50,8 @@ class Checkpoint:
 
     def tokenizer(self) -> Tokenizer:
         """The text tokenizer, special tokens included."""
+        if self.generation == 1:
+            return gen1_tokenizer.of_checkpoint(self.dir, self.yaml, self.vocabulary)
         return text_tokenizer.build(self.files["vocab"], self.files["merges"], self.generation)
 
     def speakers(self) -> Any:
@@ -66,8 +71,8 @@ def _generation(config: dict[str, Any], path: Path) -> int:
     return generation
 
 
-def open_checkpoint(path: Path) -> Checkpoint:
-    """Reads the yaml in `path` and finds every file that a bundle needs."""
+def open_checkpoint(path: Path, vocabulary: Path | None = None) -> Checkpoint:
+    """Reads the yaml in `path` and finds every file that a bundle needs; `vocabulary`: text tokens of generation 1."""
     if not path.is_dir():
         raise ExportError(f"{path}: no such directory")
     yamls = [path / name for name in _YAML_NAMES if (path / name).is_file()]
@@ -76,21 +81,20 @@ def open_checkpoint(path: Path) -> Checkpoint:
     config = hyper_yaml.load(yamls[0])
     generation = _generation(config, yamls[0])
     if generation not in _SUPPORTED:
-        raise ExportError(f"{path}: CosyVoice {generation}; this exporter supports 2 and 3 so far")
+        raise ExportError(f"{path}: CosyVoice {generation}; this exporter does not support it so far")
     files = {
         "llm": path / "llm.pt",
         "flow": path / "flow.pt",
         "hift": path / "hift.pt",
         "campplus": path / "campplus.onnx",
         "speech_tokenizer": path / f"speech_tokenizer_v{generation}.onnx",
-        "config": path / _PRETRAINED / "config.json",
-        "vocab": path / _PRETRAINED / "vocab.json",
-        "merges": path / _PRETRAINED / "merges.txt",
     }
+    if generation != 1:
+        files |= {n: path / _PRETRAINED / f for n, f in _PRETRAINED_FILES.items()}
     missing = [str(f.relative_to(path)) for f in files.values() if not f.is_file()]
     if missing:
         raise ExportError(f"{path}: missing {', '.join(missing)}")
     speakers = path / "spk2info.pt"
     if speakers.is_file():
         files["speakers"] = speakers
-    return Checkpoint(path, generation, config, files)
+    return Checkpoint(path, generation, config, files, vocabulary=vocabulary)

@@ -62,6 +62,7 @@ class Llm:
             for part in ("key", "value")
         }
         self._lengths = np.zeros(rows, np.int64)
+        self.more: dict[str, np.ndarray] = {}  # inputs that some models have beside these
 
     def prompt(self, texts: list[int], speech: list[int]) -> list[int]:
         """Ids of [sos, text, task, speech] in the one id space."""
@@ -79,6 +80,8 @@ class Llm:
         binding.bind_cpu_input("last_index", counts - 1)
         binding.bind_cpu_input("seqlens_k", (self._lengths - 1).astype(np.int32))
         binding.bind_cpu_input("total_sequence_length", np.array(self._lengths.max(), np.int32))
+        for name, value in self.more.items():
+            binding.bind_cpu_input(name, value)
         binding.bind_output("logits")
         for name, value in self._buffer.items():
             binding.bind_ortvalue_input(f"past_key_values.{name}", value)

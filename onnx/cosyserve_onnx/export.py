@@ -30,7 +30,7 @@ GRAIN = 8  # elements of state that one GPU thread writes
 FRAME_RATE = 50  # mel frames a second
 SILENT_TOKENS = [1, 2, 28, 29, 55, 248, 494, 2241, 2242, 2322, 2323]  # of generation 3's speech tokenizer
 MAX_SILENT_RUN = 5
-CACHE_MEL_FRAMES = {2: 8}  # mel frames the reference carries between vocoder chunks
+CACHE_MEL_FRAMES = {1: 20, 2: 8}  # mel frames the reference carries between vocoder chunks
 
 
 @dataclass
@@ -42,6 +42,8 @@ class Options:
     licence: str = "Apache-2.0"
     noise_seconds: int = 300
     left_chunks: int | None = None  # attention chunks of left context while streaming; None: all
+    vocabulary: Path | None = None  # generation 1: the file of text tokens, where the checkpoint has none
+    variant: str | None = None  # generation 1: base, sft or instruct; None: by the checkpoint's name
     log: Callable[[str], None] = lambda _text: None
 
 
@@ -53,13 +55,13 @@ def sha256(path: Path) -> str:
     return digest.hexdigest()
 
 
-class _Exporter:
-    """One export into the directory `out`."""
+class Exporter:
+    """One export of generation 2 into the directory `out`; other generations override what differs."""
 
     def __init__(self, checkpoint: Checkpoint, out: Path, options: Options):
         self.checkpoint, self.out, self.options = checkpoint, out, options
         self.yaml = checkpoint.yaml
-        self.ratio = int(self.yaml["token_mel_ratio"])
+        self.ratio = int(self.yaml.get("token_mel_ratio") or 0)  # 0: no whole number
         half = options.precision == "fp16"
         # Compact weights for CPUs too: fp16 halves the files, the arithmetic stays f32.
         self.store = F32 if options.precision == "fp32" else F16
@@ -129,8 +131,7 @@ class _Exporter:
                 "exporter": __version__,
             },
             "sample_rate": int(self.yaml["sample_rate"]),
-            "token_rate": int(self.yaml["token_frame_rate"]),
-            "token_mel_ratio": self.ratio,
+            **self._rates(),
             "mel": {
                 "sample_rate": rate,
                 "n_fft": int(feature["n_fft"]),
@@ -141,6 +142,9 @@ class _Exporter:
                 "fmax": rate / 2 if feature["fmax"] is None else feature["fmax"],
             },
         }
+
+    def _rates(self) -> dict[str, Any]:
+        return {"token_rate": int(self.yaml["token_frame_rate"]), "token_mel_ratio": self.ratio}
 
     def _tokenizer(self) -> dict[str, str]:
         self.tokenizer = self.checkpoint.tokenizer()
@@ -158,8 +162,13 @@ class _Exporter:
         gc.collect()
         if self.end_of_prompt >= facts["text_vocab"]:
             raise ExportError("the tokenizer has more tokens than llm.pt has text rows")
-        sampling = config["sampling"]
-        return entry | facts | {
+        mix = [int(v) for v in config.get("mix_ratio", [5, 15])]
+        return entry | facts | self._sampling() | {"mix_ratio": mix}
+
+    def _sampling(self) -> dict[str, Any]:
+        """How tokens are drawn, and how many."""
+        sampling = self.yaml["llm"]["sampling"]
+        return {
             "sampling": {
                 "top_p": float(sampling.get("top_p", 0.8)),
                 "top_k": int(sampling.get("top_k", 25)),
@@ -168,8 +177,7 @@ class _Exporter:
             },
             "min_ratio": self.checkpoint.ratios[0],
             "max_ratio": self.checkpoint.ratios[1],
-            "mix_ratio": [int(v) for v in config.get("mix_ratio", [5, 15])],
-        }  # fmt: skip
+        }
 
     def _flow(self) -> dict[str, Any]:
         flow = self.yaml["flow"]
@@ -243,7 +251,16 @@ class _Exporter:
 
 def export(source: Path, bundle: Path, options: Options) -> None:
     """Writes the bundle of checkpoint directory `source`; see `write`."""
-    write(open_checkpoint(source), bundle, options)
+    write(open_checkpoint(source, options.vocabulary), bundle, options)
+
+
+def _exporter(checkpoint: Checkpoint) -> type[Exporter]:
+    """The exporter of the checkpoint's generation."""
+    if checkpoint.generation == 1:
+        from .gen1.export import Exporter1
+
+        return Exporter1
+    return Exporter
 
 
 def write(checkpoint: Checkpoint, bundle: Path, options: Options) -> None:
@@ -260,7 +277,7 @@ def write(checkpoint: Checkpoint, bundle: Path, options: Options) -> None:
     temporary = Path(tempfile.mkdtemp(prefix=f".{bundle.name}.", dir=bundle.parent))
     try:
         os.chmod(temporary, 0o755)
-        _Exporter(checkpoint, temporary, options).run()
+        _exporter(checkpoint)(checkpoint, temporary, options).run()
         if bundle.exists():
             shutil.rmtree(bundle)
         os.replace(temporary, bundle)

@@ -46,6 +46,10 @@ def _language_model(llm: dict[str, Any]) -> Iterator[str]:
 
 def _flow(manifest: dict[str, Any]) -> Iterator[str]:
     flow = manifest["flow"]
+    if "stream" in flow:
+        yield f"flow: {flow['steps']} steps, guidance {flow['cfg_rate']}, noise of the request's own"
+        yield "flow: chunks of {hop_tokens} tokens, {overlap_tokens} more overlap the next".format(**flow["stream"])
+        return
     yield f"flow: {flow['steps']} steps, guidance {flow['cfg_rate']}, chunks of {flow['chunk_tokens']} tokens"
     seconds = flow["noise"]["frames"] * manifest["mel"]["hop"] / manifest["sample_rate"]
     yield f"flow: looks {flow['lookahead_tokens']} tokens ahead, {seconds:g} s of fixed noise"
@@ -68,6 +72,8 @@ def _vocoder(vocoder: dict[str, Any]) -> Iterator[str]:
 
 def _modes(manifest: dict[str, Any]) -> str:
     """What a server can do with the bundle."""
+    if "modes" in manifest:
+        return ", ".join(manifest["modes"])
     modes = ["zero-shot", "cross-lingual", "voice conversion", "instruct"]
     end = manifest.get("end_of_prompt") or {}
     notes = [f"silence of {manifest['max_silent_run']} tokens at most"] if "max_silent_run" in manifest else []

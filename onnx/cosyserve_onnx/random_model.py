@@ -232,9 +232,9 @@ def hift_state(s: Size, seed: int, causal: bool = False) -> Drawn:
             d.layer(f"ups.{i}", 2 * out, out, taps, gain=float(np.sqrt(rate / 2)))
         d.vector(f"ups.{i}.bias", out, 0.05)
         d.layer(f"source_downs.{i}", out, 18, source)
-        _residual(d, f"source_resblocks.{i}.", out, (7, 7, 11)[i])
+        residual(d, f"source_resblocks.{i}.", out, (7, 7, 11)[i])
         for j, kernel in enumerate((3, 7, 11)):
-            _residual(d, f"resblocks.{3 * i + j}.", out, kernel)
+            residual(d, f"resblocks.{3 * i + j}.", out, kernel)
     d.layer("conv_post", 18, c >> 3, 7, gain=0.1)
     d.vector("conv_post.bias", 18, 0.5, 0.4)
     for i in range(5):
@@ -244,7 +244,7 @@ def hift_state(s: Size, seed: int, causal: bool = False) -> Drawn:
     return d
 
 
-def _residual(d: Drawn, name: str, width: int, kernel: int) -> None:
+def residual(d: Drawn, name: str, width: int, kernel: int) -> None:
     for i in range(3):
         d.layer(f"{name}convs1.{i}", width, width, kernel)
         d.layer(f"{name}convs2.{i}", width, width, kernel, gain=0.3)
@@ -259,6 +259,7 @@ class RandomCheckpoint(Checkpoint):
     size: Size = field(default=SIZES["tiny"], kw_only=True)
     dit: random_dit.Size = field(default=random_dit.SIZES["tiny"], kw_only=True)  # of generation 3's flow
     seed: int = field(default=0, kw_only=True)
+    prompt_tokens, prompt_frames, speech_tokens = PROMPT_TOKENS, 2 * PROMPT_TOKENS, SPEECH_TOKENS
 
     @property
     def qwen_config(self) -> dict[str, Any]:
@@ -287,21 +288,30 @@ class RandomCheckpoint(Checkpoint):
         words = self.tokenizer().encode(PROMPT_TEXT).ids
         prompted = {
             "prompt_text": np.array([words], np.int32),
-            "flow_prompt_speech_token": generator.integers(0, SPEECH_TOKENS, (1, PROMPT_TOKENS), np.int32),
-            "prompt_speech_feat": normal(1, 2 * PROMPT_TOKENS, BINS) * 2 - 6,
+            "flow_prompt_speech_token": generator.integers(0, self.speech_tokens, (1, self.prompt_tokens), np.int32),
+            "prompt_speech_feat": normal(1, self.prompt_frames, BINS) * 2 - 6,
             "flow_embedding": normal(1, SPEAKER),
         }
         return {"random": {"embedding": normal(1, SPEAKER)}, "random-prompted": prompted}
 
 
-def random_checkpoint(size: str, seed: int, lender: Path = BUNDLED, generation: int = 2) -> RandomCheckpoint:
-    """A checkpoint of `size` whose prompt encoders and tokenizer are those of the bundle `lender`."""
-    if size not in SIZES:
-        raise ExportError(f"size {size!r} is not one of {', '.join(SIZES)}")
+def lent(lender: Path) -> dict[str, Path]:
+    """The files that a random model takes from the bundle `lender`."""
     files = {name: lender / file for name, file in LENT.items()}
     missing = [str(path) for path in files.values() if not path.is_file()]
     if missing:
         raise ExportError(f"{', '.join(missing)}: missing; --lender names a bundle that has them")
+    return files
+
+
+def random_checkpoint(size: str, seed: int, lender: Path = BUNDLED, generation: int = 2) -> RandomCheckpoint:
+    """A checkpoint of `size` whose prompt encoders and tokenizer are those of the bundle `lender`."""
+    from .gen1 import random_model as gen1
+
+    if generation == 1:
+        return gen1.random_checkpoint(size, seed, lender)
+    if size not in SIZES:
+        raise ExportError(f"size {size!r} is not one of {', '.join(SIZES)}")
     s, dit = SIZES[size], random_dit.SIZES[size]
     if generation == 3:
         name, flow, fmax = f"random-v3-{size}", random_dit.YAML.format(s=dit), "null"
@@ -312,4 +322,4 @@ def random_checkpoint(size: str, seed: int, lender: Path = BUNDLED, generation: 
     yaml = hyper_yaml.loads(_YAML.format(s=s, flow=flow, fmax=fmax, **classes))
     if generation == 3:
         yaml["hift"].value["conv_pre_look_right"] = 4
-    return RandomCheckpoint(Path(name), generation, yaml, files, (RATIO, RATIO), size=s, dit=dit, seed=seed)
+    return RandomCheckpoint(Path(name), generation, yaml, lent(lender), (RATIO, RATIO), size=s, dit=dit, seed=seed)

@@ -36,7 +36,7 @@ def _pick(speaker: Mapping[str, Any], tensor: str, voice: str) -> np.ndarray | N
 
 
 def tensors_of(speaker: Any, voice: str, spk_dim: int, bins: int, ratio: int) -> dict[str, np.ndarray]:
-    """The tensors of one voice file (see BUNDLE.md)."""
+    """The tensors of one voice file (see BUNDLE.md); `ratio`: mel frames per token, 0 where that is no whole number."""
     if not isinstance(speaker, Mapping):
         raise ExportError(f"voice {voice!r}: not a dictionary")
     embedding = _pick(speaker, "embedding", voice)
@@ -49,9 +49,9 @@ def tensors_of(speaker: Any, voice: str, spk_dim: int, bins: int, ratio: int) ->
         return tensors
     # The reference trims both so that every token has its mel frames; files saved before that may not be trimmed.
     feat = feat.reshape(-1, bins)
-    count = min(tokens.size, feat.shape[0] // ratio)
+    count = min(tokens.size, feat.shape[0] // ratio) if ratio else tokens.size
     tensors["speech_tokens"] = tokens.reshape(-1)[:count].astype(np.int32)
-    tensors["speech_feat"] = np.ascontiguousarray(feat[: count * ratio], np.float32)
+    tensors["speech_feat"] = np.ascontiguousarray(feat[: count * ratio] if ratio else feat, np.float32)
     empty = np.zeros(0, np.int32)
     tensors["prompt_text_tokens"] = empty if text is None else text.reshape(-1).astype(np.int32)
     return tensors

@@ -18,13 +18,15 @@ def goldens() -> Path:
     return GOLDENS
 
 
-def _unpack(archive: str, directory: Path) -> Path:
+def _unpack(archive: str, factory: pytest.TempPathFactory) -> Path:
+    directory = factory.mktemp("checkpoint")
     with tarfile.open(GOLDENS / archive) as files:
         files.extractall(directory, filter="data")
     return next(directory.iterdir())
 
 
-def _export(checkpoint: Path, root: Path) -> dict[str, Path]:
+def _export(checkpoint: Path, factory: pytest.TempPathFactory) -> dict[str, Path]:
+    root = factory.mktemp("bundles")
     for precision in PRECISIONS:
         export(checkpoint, root / precision, Options(precision=precision))
     return {p: root / p for p in PRECISIONS}
@@ -32,12 +34,18 @@ def _export(checkpoint: Path, root: Path) -> dict[str, Path]:
 
 @pytest.fixture(scope="session")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return _unpack("tiny-cosyvoice2.tar.xz", tmp_path_factory.mktemp("checkpoint"))
+    """Generation 2."""
+    return _unpack("tiny-cosyvoice2.tar.xz", tmp_path_factory)
+
+
+@pytest.fixture(scope="session")
+def checkpoint1(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return _unpack("tiny-cosyvoice1.tar.xz", tmp_path_factory)
 
 
 @pytest.fixture(scope="session")
 def checkpoint3(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    directory = _unpack("tiny-cosyvoice3.tar.xz", tmp_path_factory.mktemp("checkpoint3"))
+    directory = _unpack("tiny-cosyvoice3.tar.xz", tmp_path_factory)
     for name in SHARED:
         (directory / name).symlink_to(checkpoint / name)
     return directory
@@ -45,9 +53,14 @@ def checkpoint3(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> P
 
 @pytest.fixture(scope="session")
 def bundles(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    return _export(checkpoint, tmp_path_factory.mktemp("bundles"))
+    return _export(checkpoint, tmp_path_factory)
+
+
+@pytest.fixture(scope="session")
+def bundles1(checkpoint1: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    return _export(checkpoint1, tmp_path_factory)
 
 
 @pytest.fixture(scope="session")
 def bundles3(checkpoint3: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    return _export(checkpoint3, tmp_path_factory.mktemp("bundles3"))
+    return _export(checkpoint3, tmp_path_factory)

@@ -9,7 +9,6 @@ import numpy as np
 import onnx
 import pytest
 from half_runner import HalfRunner
-from test_cuda import check_device_graph
 from test_export import INPUTS, OUTPUTS
 from test_flow import lose_history
 
@@ -81,11 +80,6 @@ def test_graphs_keep_the_contract(bundles3: dict[str, Path], precision: str) -> 
 @pytest.mark.parametrize("what", ["keys and values", "tails", "another page"])
 def test_lost_history_is_noticed(bundles3: dict[str, Path], goldens: Path, precision: str, what: str) -> None:
     lose_history(bundles3, goldens, precision, what)
-
-
-@pytest.mark.parametrize("name", ["flow_encoder", "flow_estimator"])
-def test_every_node_stays_on_the_device(bundles3: dict[str, Path], name: str) -> None:
-    check_device_graph(bundles3["fp16"] / f"{name}.onnx")
 
 
 def _estimator(config: dict, state: dict, half: bool, path: Path) -> tuple[HalfRunner, dict[str, np.ndarray]]:
