@@ -8,11 +8,11 @@ from pathlib import Path
 
 from .errors import ExportError
 from .export import PRECISIONS, Options, export, write
-from .gen1 import random_model as gen1_random
 from .gen1.export import MODES as VARIANTS
-from .random_model import BUNDLED, SIZES, random_checkpoint
+from .generations import GENERATIONS, module
+from .random_model import BUNDLED, random_checkpoint
 
-_SIZES = {1: gen1_random.SIZES, 2: SIZES, 3: SIZES}  # by generation; the first is the default
+_SIZES = {g: list(module(g, "random_model").SIZES) for g in GENERATIONS}  # the first is the generation's default
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -31,10 +31,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     random = commands.add_parser("random", help="make a bundle with random weights, to measure speed and memory")
     random.add_argument("bundle", type=Path)
-    random.add_argument("--generation", type=int, choices=_SIZES, help="of CosyVoice (default: the size's, or 2)")
-    random.add_argument(
-        "--size", choices=[*SIZES, *gen1_random.SIZES], help="shape of the model (default: 0.5b; generation 1: 300m)"
-    )
+    random.add_argument("--generation", type=int, choices=GENERATIONS, default=2, help="of CosyVoice (default: 2)")
+    sizes = "; ".join(f"generation {g}: {', '.join(names)}" for g, names in _SIZES.items())
+    random.add_argument("--size", help=f"shape of the model (default: the first of its generation; {sizes})")
     random.add_argument("--seed", type=int, default=0, help="other seeds, other weights (default: %(default)s)")
     random.add_argument(
         "--lender",
@@ -81,11 +80,8 @@ def main(arguments: list[str] | None = None) -> int:
                 left_chunks=args.left_context_chunks,
                 log=print,
             )
-            generation = args.generation or next((g for g in _SIZES if args.size in _SIZES[g]), 2)
-            size = args.size or next(iter(_SIZES[generation]))
-            if size not in _SIZES[generation]:
-                raise ExportError(f"generation {generation} has no size {size}")
-            write(random_checkpoint(size, args.seed, args.lender, generation), args.bundle, options)
+            size = args.size or _SIZES[args.generation][0]
+            write(random_checkpoint(size, args.seed, args.lender, args.generation), args.bundle, options)
             return 0
         if args.command == "check":
             from .check import check

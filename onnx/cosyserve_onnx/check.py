@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tokenizers import Tokenizer
 
-from . import drive
-from .check_causal import CausalChecks
-from .check_flow import FlowChecks
+from . import drive, generations
 from .comparison import Line, compare, snr
 from .errors import ExportError
 
@@ -28,23 +24,28 @@ TOLERANCES = {
 # Only the language model is coarser; a random model's flat distribution moves more than a trained one's.
 TOLERANCES["int4"] = TOLERANCES["int8"] | {"logp": 3.0}
 NOISE_TOLERANCE = 2e-6
-CHECKPOINTS = {2: "tiny-cosyvoice2.tar.xz", 3: "tiny-cosyvoice3.tar.xz"}  # what the goldens were made with
 # Weights rounded to fp16 cost the random tiny vocoder 44 dB (its magnitudes go through exp); a trained one keeps 70 dB.
 VOCODER_SNR_DB = {"fp32": 80.0, "fp16": 40.0, "int8": 40.0, "int4": 40.0}
 
 
-class Checker:
-    """The comparisons of one bundle of generation 2 or 3."""
+class BaseChecker:
+    """The comparisons of one bundle: what all generations share. The stages are `generations.module`'s."""
 
     def __init__(self, bundle: Path, goldens: Path, threads: int = 0):
         self.bundle, self.goldens, self.threads = bundle, goldens, threads
         self.manifest = drive.read_manifest(bundle)
         self.generation = self.manifest["generation"]
-        if self.generation not in CHECKPOINTS:
-            raise ExportError(f"{bundle}: generation {self.generation} has no check yet")
         self.precision = self.manifest["precision"]
         self.limits = TOLERANCES[self.precision]
-        self._check_same_model()
+        if not self._same_model():
+            raise ExportError(
+                f"{bundle}: these goldens are of the tiny model; export its checkpoint "
+                f"(tests/goldens/tiny-cosyvoice{self.generation}.tar.xz) and check that bundle"
+            )
+
+    def _same_model(self) -> bool:
+        """The goldens belong to one set of weights; a bundle of another model cannot be compared."""
+        raise NotImplementedError
 
     def _golden(self, name: str) -> Any:
         """The arrays `name` of this bundle's generation."""
@@ -53,86 +54,12 @@ class Checker:
             raise ExportError(f"{path}: missing golden")
         return np.load(path)
 
-    def _check_same_model(self) -> None:
-        """The goldens belong to one set of weights; a bundle of another model cannot be compared."""
-        width = self._golden("llm")["zero_shot/lm_input"].shape[1]
-        facts = self.manifest["llm"]
-        if facts["text_vocab"] != 151936 or facts["layers"] * facts["head_dim"] * facts["kv_heads"] != width:
-            raise ExportError(
-                f"{self.bundle}: these goldens are of the tiny model (width {width}); export its checkpoint "
-                f"(tests/goldens/{CHECKPOINTS[self.generation]}) and check that bundle"
-            )
-
     def lines(self) -> Iterator[Line]:
         """Every comparison, cheapest first."""
-        yield from self.tokenizer()
-        yield from self.noise()
-        yield from self.llm()
-        yield from self.llm_batched()
-        yield from self.flow()
-        yield from self.vocoder()
-
-    def tokenizer(self) -> Iterator[Line]:
-        """Count of sentences whose ids differ."""
-        path = self.goldens / "common/text.json"
-        if not path.is_file():
-            return
-        data = json.loads(path.read_text(encoding="utf-8"))
-        tokenizer = Tokenizer.from_file(str(self.bundle / self.manifest["tokenizer"]["file"]))
-        pairs = zip(data["sentences"], data["tokens"][f"qwen_v{self.generation}"], strict=True)
-        wrong = sum(tokenizer.encode(s).ids != ids for s, ids in pairs)
-        yield Line("tokenizer", f"{len(data['sentences'])} sentences", wrong, wrong / len(data["sentences"]), 0)
-        specials = data["specials"][f"qwen_v{self.generation}"]
-        wrong = sum(tokenizer.token_to_id(text) != number for text, number in specials.items())
-        yield Line("tokenizer", f"{len(specials)} special tokens", wrong, wrong / len(specials), 0)
-
-    def noise(self) -> Iterator[Line]:
-        """The fixed noise of the flow."""
-        flow = self.manifest["flow"]["noise"]
-        ours = np.fromfile(self.bundle / flow["file"], "<f4").reshape(self.manifest["mel"]["bins"], flow["frames"])
-        for file, key in (("noise", "rand_noise_head"), ("flow", "rand_noise")):
-            theirs = self._golden(file)[key]
-            yield compare("noise", file, ours[: theirs.shape[0], : theirs.shape[1]], theirs, NOISE_TOLERANCE)
-
-    def llm(self) -> Iterator[Line]:
-        """Log-probabilities: prefill (row 0), then eight steps fed with the reference's tokens."""
-        golden = self._golden("llm")
-        for case in sorted({k.split("/")[0] for k in golden.files}):
-            model, prompt = self._llm_case(golden, case, rows=1)
-            logp = [drive.log_softmax(model.step([prompt]))[0]]
-            for token in golden[f"{case}/greedy_tokens"][:8]:
-                logp.append(drive.log_softmax(model.step([[model.facts["speech_offset"] + int(token)]]))[0])
-            yield compare("llm", case, np.stack(logp), golden[f"{case}/step_logp"], self.limits["logp"])
-
-    def _llm_case(self, golden: Any, case: str, rows: int) -> tuple[drive.Llm, list[int]]:
-        model = drive.Llm(self.bundle, self.manifest, rows, 256, self.threads)
-        texts = [*golden[f"{case}/prompt_text"][0].tolist(), *golden[f"{case}/text"][0].tolist()]
-        return model, model.prompt(texts, golden[f"{case}/prompt_speech_token"][0].tolist())
-
-    def llm_batched(self) -> Iterator[Line]:
-        """Both cases as rows of one padded batch, prefill and steps, against the reference."""
-        golden = self._golden("llm")
-        cases = sorted({k.split("/")[0] for k in golden.files})
-        prompts = [self._llm_case(golden, case, 1)[1] for case in cases]
-        model = drive.Llm(self.bundle, self.manifest, len(cases), 256, self.threads)
-        logp = [drive.log_softmax(model.step(prompts))]
-        for i in range(8):
-            ids = [[model.facts["speech_offset"] + int(golden[f"{c}/greedy_tokens"][i])] for c in cases]
-            logp.append(drive.log_softmax(model.step(ids)))
-        theirs = np.stack([golden[f"{c}/step_logp"] for c in cases], axis=1)
-        yield compare("llm", "batch of both", np.stack(logp), theirs, self.limits["logp"])
-
-    def flow(self) -> Iterator[Line]:
-        """The flow, whole and chunk after chunk."""
-        golden = self._golden("flow"), self._golden("stream")
-        yield from FlowChecks(self.bundle, self.manifest, *golden, self.limits, self.threads).lines()
+        raise NotImplementedError
 
     def vocoder(self) -> Iterator[Line]:
-        """f0, and samples with the reference's own source."""
-        if self.manifest["vocoder"].get("kind") == "causal":
-            golden = self._golden("noise"), self._golden("hift"), self._golden("stream")
-            yield from CausalChecks(self.bundle, self.manifest, *golden, self.threads).lines()
-            return
+        """f0, and samples with the reference's own source (generations 1 and 2)."""
         model = drive.Vocoder(self.bundle, self.manifest, self.threads)
         golden = self._golden("hift")
         mel = golden["full/mel"]
@@ -144,13 +71,10 @@ class Checker:
             yield snr("hift_decoder", case, audio, golden[f"{case}/audio"], VOCODER_SNR_DB[self.precision])
 
 
-def checker(bundle: Path, goldens: Path, threads: int = 0) -> Any:
-    """The comparisons of a bundle of any generation: an object with `lines`."""
-    if drive.read_manifest(bundle)["generation"] == 1:
-        from .gen1.check import Checker1
-
-        return Checker1(bundle, goldens, threads)
-    return Checker(bundle, goldens, threads)
+def checker(bundle: Path, goldens: Path, threads: int = 0) -> BaseChecker:
+    """The comparisons of a bundle of any generation."""
+    generation = drive.read_manifest(bundle)["generation"]
+    return generations.module(generation, "check").Checker(bundle, goldens, threads)
 
 
 def check(bundle: Path, goldens: Path, log: Callable[[str], None]) -> bool:

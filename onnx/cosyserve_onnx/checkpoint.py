@@ -11,18 +11,11 @@ from typing import Any
 import numpy as np
 from tokenizers import Tokenizer
 
-from . import hyper_yaml, text_tokenizer, torch_file
+from . import generations, hyper_yaml, text_tokenizer, torch_file
 from .errors import ExportError
 from .gen1 import tokenizer as gen1_tokenizer
-from .hyper_yaml import Tagged
 
 _YAML_NAMES = ("cosyvoice2.yaml", "cosyvoice3.yaml", "cosyvoice.yaml")
-_GENERATIONS = {
-    ("TransformerLM", "MaskedDiffWithXvec"): 1,
-    ("Qwen2LM", "CausalMaskedDiffWithXvec"): 2,
-    ("CosyVoice3LM", "CausalMaskedDiffWithDiT"): 3,
-}
-_SUPPORTED = (1, 2, 3)
 _PRETRAINED = "CosyVoice-BlankEN"
 _PRETRAINED_FILES = {"config": "config.json", "vocab": "vocab.json", "merges": "merges.txt"}
 TOKEN_TEXT_RATIO = (2.0, 20.0)  # the reference's
@@ -59,18 +52,6 @@ class Checkpoint:
         return torch_file.load(self.files["speakers"]) if "speakers" in self.files else {}
 
 
-def _generation(config: dict[str, Any], path: Path) -> int:
-    classes = []
-    for name in ("llm", "flow", "hift"):
-        if not isinstance(config.get(name), Tagged):
-            raise ExportError(f"{path}: does not describe a {name}")
-        classes.append(config[name].class_name)
-    generation = _GENERATIONS.get((classes[0], classes[1]))
-    if generation is None:
-        raise ExportError(f"{path}: {classes[0]} with {classes[1]} is no CosyVoice model this exporter knows")
-    return generation
-
-
 def open_checkpoint(path: Path, vocabulary: Path | None = None) -> Checkpoint:
     """Reads the yaml in `path` and finds every file that a bundle needs; `vocabulary`: text tokens of generation 1."""
     if not path.is_dir():
@@ -79,9 +60,7 @@ def open_checkpoint(path: Path, vocabulary: Path | None = None) -> Checkpoint:
     if not yamls:
         raise ExportError(f"{path}: no {', '.join(_YAML_NAMES)} inside; is this an official checkpoint?")
     config = hyper_yaml.load(yamls[0])
-    generation = _generation(config, yamls[0])
-    if generation not in _SUPPORTED:
-        raise ExportError(f"{path}: CosyVoice {generation}; this exporter does not support it so far")
+    generation = generations.of_yaml(config, yamls[0])
     files = {
         "llm": path / "llm.pt",
         "flow": path / "flow.pt",

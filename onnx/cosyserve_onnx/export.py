@@ -2,34 +2,29 @@
 
 from __future__ import annotations
 
-import gc
 import hashlib
 import json
 import os
 import shutil
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from . import __version__, flow_dit, flow_encoder, flow_estimator, flow_lookahead, hift, hift_causal, llm, noise, voices
+from . import __version__, generations, hift, voices
 from .checkpoint import Checkpoint, open_checkpoint
 from .drive import FORMAT
 from .errors import ExportError
 from .graph import F16, F32, I8, Graph, Numbers
 from .hyper_yaml import Tagged
-from .solver import Solver
 from .special_tokens import END_OF_PROMPT
 
 PRECISIONS = ("fp32", "fp16", "int8", "int4")
 MAX_POSITIONS = 4096
-GRAIN = 8  # elements of state that one GPU thread writes
 FRAME_RATE = 50  # mel frames a second
-SILENT_TOKENS = [1, 2, 28, 29, 55, 248, 494, 2241, 2242, 2322, 2323]  # of generation 3's speech tokenizer
-MAX_SILENT_RUN = 5
 CACHE_MEL_FRAMES = {1: 20, 2: 8}  # mel frames the reference carries between vocoder chunks
 
 
@@ -55,8 +50,8 @@ def sha256(path: Path) -> str:
     return digest.hexdigest()
 
 
-class Exporter:
-    """One export of generation 2 into the directory `out`; other generations override what differs."""
+class BaseExporter:
+    """One export into the directory `out`: what all generations share. The stages are `generations.module`'s."""
 
     def __init__(self, checkpoint: Checkpoint, out: Path, options: Options):
         self.checkpoint, self.out, self.options = checkpoint, out, options
@@ -71,8 +66,6 @@ class Exporter:
             self.fast = Numbers(F32, I8, int8=True, language_bits=4 if options.precision == "int4" else 8)
         # The encoder runs once a chunk: its weights need be small, not fast.
         self.small = Numbers(F32, I8) if integer else Numbers(F32, self.store)
-        # State between the flow's runs takes half the memory in fp16; what it loses is below what the weights lost.
-        self.state = {"cache": F32 if options.precision == "fp32" else F16, "grain": GRAIN if half else 0}
 
     def run(self) -> None:
         flow = self._flow()
@@ -91,11 +84,13 @@ class Exporter:
 
     def _layout(self) -> dict[str, Any]:
         """What the reference's code, not its yaml, says of prompts and tokens."""
-        end = {"text": END_OF_PROMPT, "id": self.end_of_prompt}
-        if self.checkpoint.generation == 3:
-            silence = {"silent_tokens": SILENT_TOKENS, "max_silent_run": MAX_SILENT_RUN}
-            return silence | {"end_of_prompt": end | {"required": True}, "bistream": True}
-        return {"silent_tokens": [], "end_of_prompt": end}
+        return {"silent_tokens": [], "end_of_prompt": {"text": END_OF_PROMPT, "id": self.end_of_prompt}}
+
+    def _llm(self) -> dict[str, Any]:
+        raise NotImplementedError
+
+    def _flow(self) -> dict[str, Any]:
+        raise NotImplementedError
 
     def _entry(self, file: str) -> dict[str, str]:
         return {"file": file, "sha256": sha256(self.out / file)}
@@ -152,19 +147,6 @@ class Exporter:
         self.tokenizer.save(str(self.out / "tokenizer.json"), pretty=False)
         return self._entry("tokenizer.json")
 
-    def _llm(self) -> dict[str, Any]:
-        config = self.yaml["llm"]
-        state = self.checkpoint.state("llm")
-        tokens = int(config["speech_token_size"])
-        graph, facts = llm.build(self.checkpoint.qwen_config, state, self.fast, MAX_POSITIONS, tokens)
-        entry = self._graph(graph)
-        del graph, state
-        gc.collect()
-        if self.end_of_prompt >= facts["text_vocab"]:
-            raise ExportError("the tokenizer has more tokens than llm.pt has text rows")
-        mix = [int(v) for v in config.get("mix_ratio", [5, 15])]
-        return entry | facts | self._sampling() | {"mix_ratio": mix}
-
     def _sampling(self) -> dict[str, Any]:
         """How tokens are drawn, and how many."""
         sampling = self.yaml["llm"]["sampling"]
@@ -179,67 +161,19 @@ class Exporter:
             "max_ratio": self.checkpoint.ratios[1],
         }
 
-    def _flow(self) -> dict[str, Any]:
-        flow = self.yaml["flow"]
-        state = self.checkpoint.state("flow")
-        solver = Solver.of(flow)
-        frames = min(self.options.noise_seconds * FRAME_RATE, noise.REFERENCE_FRAMES)
-        fixed = noise.flow_noise(int(flow["output_size"]), frames)
-        (self.out / "noise.bin").write_bytes(fixed.astype("<f4").tobytes())
-        small, fast, ratio = replace(self.small, **self.state), replace(self.fast, **self.state), self.ratio
-        if self.checkpoint.generation == 3:
-            encoder, encoder_caches = flow_lookahead.build(flow, state, small, ratio)
-            estimator, estimator_caches = flow_dit.build(flow, state, fast)
-            chunk = int(flow["decoder"]["estimator"]["static_chunk_size"]) // ratio
-        else:
-            encoder, encoder_caches = flow_encoder.build(flow, state, small)
-            estimator, estimator_caches = flow_estimator.build(flow, state, fast)
-            chunk = int(flow["encoder"]["static_chunk_size"])
-        return {
-            "encoder": self._graph(encoder),
-            "estimator": self._graph(estimator),
-            "caches": {"encoder": encoder_caches, "estimator": estimator_caches},
-            "left_chunks": self.options.left_chunks,
-            "noise": self._entry("noise.bin") | {"frames": frames},
-            "steps": solver.steps,
-            "cfg_rate": solver.cfg_rate,
-            "schedule": solver.schedule,
-            "chunk_tokens": chunk,
-            "lookahead_tokens": int(flow["pre_lookahead_len"]),
-            "spk_dim": int(flow["spk_embed_dim"]),
-        }
+    def _hift_state(self) -> dict[str, np.ndarray]:
+        """hift.pt. A checkpoint saved during adversarial training carries the vocoder below `generator`."""
+        return {k.removeprefix("generator."): v for k, v in self.checkpoint.state("hift").items()}
 
     def _vocoder(self) -> dict[str, Any]:
-        config = self.yaml["hift"]
-        state = self.checkpoint.state("hift")
-        # A checkpoint saved during adversarial training carries the vocoder below `generator`.
-        state = {k.removeprefix("generator."): v for k, v in state.items()}
-        if self.checkpoint.generation == 3:
-            return self._causal_vocoder(config, state)
+        """The vocoder of generations 1 and 2."""
+        config, state = self.yaml["hift"], self._hift_state()
         # f0 decides the phase of a long sum, so its weights are never rounded.
         return {
             "f0": self._graph(hift.build_f0(config, state, F32)),
             "decoder": self._graph(hift.build_decoder(config, state, self.store)),
             **hift.source_parameters(config, state),
             "cache_mel_frames": CACHE_MEL_FRAMES[self.checkpoint.generation],
-        }
-
-    def _causal_vocoder(self, config: Tagged, state: dict[str, np.ndarray]) -> dict[str, Any]:
-        f0, f0_caches, f0_ahead = hift_causal.build_f0(config, state)
-        decoder, decoder_caches, timing = hift_causal.build_decoder(config, state)
-        facts = hift.source_parameters(config, state)
-        bins, sines = int(config["in_channels"]), int(config["nb_harmonics"]) + 1
-        skip = noise.source_noise_skip(bins, self.checkpoint.state("flow"), state, sines)
-        return {
-            "kind": "causal",
-            "f0": self._graph(f0),
-            "decoder": self._graph(decoder),
-            "caches": {"f0": f0_caches, "decoder": decoder_caches},
-            "f0_lookahead_frames": f0_ahead,
-            **timing,
-            **facts,
-            "phase": "held",
-            "noise": {"kind": "uniform", "seed": 0, "skip": skip},
         }
 
     def _voices(self, spk_dim: int) -> list[dict[str, str]]:
@@ -252,15 +186,6 @@ class Exporter:
 def export(source: Path, bundle: Path, options: Options) -> None:
     """Writes the bundle of checkpoint directory `source`; see `write`."""
     write(open_checkpoint(source, options.vocabulary), bundle, options)
-
-
-def _exporter(checkpoint: Checkpoint) -> type[Exporter]:
-    """The exporter of the checkpoint's generation."""
-    if checkpoint.generation == 1:
-        from .gen1.export import Exporter1
-
-        return Exporter1
-    return Exporter
 
 
 def write(checkpoint: Checkpoint, bundle: Path, options: Options) -> None:
@@ -277,7 +202,7 @@ def write(checkpoint: Checkpoint, bundle: Path, options: Options) -> None:
     temporary = Path(tempfile.mkdtemp(prefix=f".{bundle.name}.", dir=bundle.parent))
     try:
         os.chmod(temporary, 0o755)
-        _exporter(checkpoint)(checkpoint, temporary, options).run()
+        generations.module(checkpoint.generation, "export").Exporter(checkpoint, temporary, options).run()
         if bundle.exists():
             shutil.rmtree(bundle)
         os.replace(temporary, bundle)

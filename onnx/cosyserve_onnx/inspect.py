@@ -38,7 +38,7 @@ def _operators(path: Path) -> str:
 def _language_model(llm: dict[str, Any]) -> Iterator[str]:
     cache = f"{llm['kv_heads']} x {llm['head_dim']} {llm['kv_dtype']} keys and values"
     yield f"llm: {llm['layers']} layers, {cache}, {llm['max_positions']} positions"
-    stops = f"{min(llm['stop'])} to {max(llm['stop'])}"
+    stops = " to ".join(str(i) for i in sorted({min(llm["stop"]), max(llm["stop"])}))
     yield f"llm: {llm['text_vocab']} text ids, {llm['speech_tokens']} speech tokens, stops at {stops}"
     yield f"llm: {llm['min_ratio']:g} to {llm['max_ratio']:g} speech tokens per text token"
     yield "sampling: " + ", ".join(f"{name} {value:g}" for name, value in llm["sampling"].items())
@@ -71,16 +71,15 @@ def _vocoder(vocoder: dict[str, Any]) -> Iterator[str]:
 
 
 def _modes(manifest: dict[str, Any]) -> str:
-    """What a server can do with the bundle."""
-    if "modes" in manifest:
-        return ", ".join(manifest["modes"])
-    modes = ["zero-shot", "cross-lingual", "voice conversion", "instruct"]
-    end = manifest.get("end_of_prompt") or {}
+    """What a server can do with the bundle (README.md, modes)."""
+    modes = manifest.get("modes")
+    if modes is None:
+        modes = ["sft"] if manifest["voices"] else []
+        modes += ["zero_shot", "cross_lingual", "instruct", "vc", "bistream"]
+    end = manifest["end_of_prompt"]
     notes = [f"silence of {manifest['max_silent_run']} tokens at most"] if "max_silent_run" in manifest else []
     notes += [f"prompts need {end['text']}"] if end.get("required") else []
-    modes += ["preset voices"] if manifest["voices"] else []
-    modes += ["text streamed in"] if manifest.get("bistream", manifest["generation"] >= 2) else []
-    return ", ".join(modes) + "".join(f"; {note}" for note in notes)
+    return "; ".join([", ".join(modes), *notes])
 
 
 def inspect(bundle: Path, log: Callable[[str], None]) -> bool:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 
 from .errors import ExportError
 from .hyper_yaml import Tagged
+from .layers import Weights
 
 EULER_STEPS = 10  # the reference's inference always asks for 10
+TIME_SCALE = 1000.0  # Matcha-TTS multiplies t in [0, 1] by this before the sinusoids
+MAX_PERIOD = 10000.0
 
 
 @dataclass(frozen=True)
@@ -41,3 +45,19 @@ class Solver:
             steps.append(following - t)
             t = t + steps[-1]
         return np.array(times, np.float32), np.array(steps, np.float32)
+
+
+def time_table(mlp: Weights, projections: list[Weights], channels: int, solver: Solver) -> np.ndarray:
+    """[steps, sum of widths]: every residual block's projection of every step's time embedding, in double.
+
+    The phase is rounded to f32 as the reference rounds it: it reaches a thousand radians.
+    """
+    half = channels // 2
+    frequencies = np.exp(np.arange(half, dtype=np.float32) * np.float32(-math.log(MAX_PERIOD) / (half - 1)))
+    phase = (np.float32(TIME_SCALE) * solver.times()[0][:, None] * frequencies[None]).astype(np.float64)
+    h = np.concatenate([np.sin(phase), np.cos(phase)], axis=1)
+    h = h @ mlp["linear_1.weight"].T.astype(np.float64) + mlp["linear_1.bias"]
+    h = h / (1 + np.exp(-h))
+    h = h @ mlp["linear_2.weight"].T.astype(np.float64) + mlp["linear_2.bias"]
+    h = h * np.tanh(np.logaddexp(h, 0))
+    return np.concatenate([h @ p["weight"].T.astype(np.float64) + p["bias"] for p in projections], axis=1)

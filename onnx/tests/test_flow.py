@@ -10,14 +10,14 @@ import onnxruntime as ort
 import pytest
 
 from cosyserve_onnx import drive, drive_flow, graph
-from cosyserve_onnx.check import Checker
+from cosyserve_onnx.check import checker as checker_of
 from cosyserve_onnx.check_flow import FlowChecks
 from cosyserve_onnx.errors import ExportError
 from cosyserve_onnx.paging import Arenas, column
 
 
 def checks(bundles: dict[str, Path], goldens: Path, precision: str) -> FlowChecks:
-    checker = Checker(bundles[precision], goldens)
+    checker = checker_of(bundles[precision], goldens)
     files = (np.load(goldens / f"tiny/{name}_{checker.generation}.npz") for name in ("flow", "stream"))
     return FlowChecks(bundles[precision], checker.manifest, *files, checker.limits, 2)
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from cosyserve_onnx import drive, hift, hyper_yaml, noise, torch_file
-from cosyserve_onnx.check import NOISE_TOLERANCE, Checker, snr
+from cosyserve_onnx.check import NOISE_TOLERANCE, checker, snr
 from cosyserve_onnx.errors import ExportError
 from cosyserve_onnx.export import PRECISIONS
 from cosyserve_onnx.graph import F32
@@ -23,7 +23,7 @@ def test_noise_is_torch_randn(goldens: Path) -> None:
 @pytest.mark.parametrize("precision", PRECISIONS)
 @pytest.mark.parametrize("stage", ["tokenizer", "noise", "llm", "llm_batched", "flow", "vocoder"])
 def test_stage(bundles: dict[str, Path], goldens: Path, precision: str, stage: str) -> None:
-    lines = list(getattr(Checker(bundles[precision], goldens, threads=2), stage)())
+    lines = list(getattr(checker(bundles[precision], goldens, threads=2), stage)())
     assert lines
     assert [str(line) for line in lines if not line.passed] == []
 
@@ -69,4 +69,4 @@ def test_goldens_of_another_model_are_refused(bundles: dict[str, Path], goldens:
     manifest["llm"]["layers"] += 1
     monkeypatch.setattr(drive, "read_manifest", lambda _bundle: manifest)
     with pytest.raises(ExportError, match="tiny model"):
-        Checker(bundles["fp32"], goldens)
+        checker(bundles["fp32"], goldens)

@@ -12,11 +12,12 @@ from safetensors import safe_open
 from cosyserve_onnx import hyper_yaml, torch_file
 from cosyserve_onnx.__main__ import main
 from cosyserve_onnx.drive import Llm, Vocoder, log_softmax, read_manifest
-from cosyserve_onnx.drive_causal import CausalUtterance, CausalVocoder
 from cosyserve_onnx.drive_flow import Flow
 from cosyserve_onnx.export import PRECISIONS
+from cosyserve_onnx.gen2.random_model import SIZES
+from cosyserve_onnx.gen3.drive import CausalUtterance, CausalVocoder
 from cosyserve_onnx.inspect import inspect
-from cosyserve_onnx.random_model import RATIO, SIZES, random_checkpoint
+from cosyserve_onnx.random_model import RATIO, random_checkpoint
 
 PLAIN = ("parametrizations.weight.original1", "weight")  # weight norm's direction has the weight's shape
 NORM = "parametrizations.weight.original0"

@@ -11,9 +11,8 @@ import numpy as np
 from tokenizers import Tokenizer
 
 from .. import drive
-from ..check import TOLERANCES, VOCODER_SNR_DB
+from ..check import BaseChecker
 from ..comparison import Line, compare, snr
-from ..errors import ExportError
 from . import tokenizer
 from .drive import Flow, RowLlm, Stream, TextEncoder
 
@@ -24,26 +23,12 @@ WIDTH, VOCAB = 64, 51866  # of the tiny model
 SOURCES = {tokenizer.WHISPER: "whisper_300m", tokenizer.COSYVOICE: "whisper_25hz_asset"}
 
 
-class Checker1:
-    """The comparisons of one generation-1 bundle."""
+class Checker(BaseChecker):
+    """The comparisons of one bundle of generation 1."""
 
-    def __init__(self, bundle: Path, goldens: Path, threads: int = 0):
-        self.bundle, self.goldens, self.threads = bundle, goldens, threads
-        self.manifest = drive.read_manifest(bundle)
-        self.precision = self.manifest["precision"]
-        self.limits = TOLERANCES[self.precision]
+    def _same_model(self) -> bool:
         facts = self.manifest["llm"]
-        if (facts.get("rows_width"), facts["text_vocab"]) != (WIDTH, VOCAB):
-            raise ExportError(
-                f"{bundle}: these goldens are of the tiny model (width {WIDTH}); export its checkpoint "
-                "(tests/goldens/tiny-cosyvoice1.tar.xz) and check that bundle"
-            )
-
-    def _golden(self, name: str) -> Any:
-        path = self.goldens / "tiny" / f"{name}_1.npz"
-        if not path.is_file():
-            raise ExportError(f"{path}: missing golden")
-        return np.load(path)
+        return (facts["rows_width"], facts["text_vocab"]) == (WIDTH, VOCAB)
 
     def _case(self, golden: Any, case: str) -> dict[str, np.ndarray]:
         """The arrays of `case`, by name."""
@@ -151,18 +136,7 @@ class Checker1:
         theirs = np.concatenate([c["mel"] for c in cases], axis=1)
         yield compare("flow", f"batch of {len(cases)}", ours, theirs, self.limits["mel"])
 
-    # Vocoder.
-
-    def vocoder(self) -> Iterator[Line]:
-        """f0, and samples with the reference's own source."""
-        model, golden = drive.Vocoder(self.bundle, self.manifest, self.threads), self._golden("hift")
-        mel = golden["full/mel"]
-        yield compare("hift_f0", "full", model.f0(mel), golden["full/f0"], self.limits["f0"])
-        for name in ("full", "cached", "decode_zero_source"):
-            case = self._case(golden, name)
-            source = case.get("source", np.zeros(golden["full/source"].shape, np.float32))
-            audio = model.audio(mel, source)
-            yield snr("hift_decoder", name, audio, case["audio"], VOCODER_SNR_DB[self.precision])
+    # Stream.
 
     def stream(self) -> Iterator[Line]:
         """The reference's chunked synthesis: overlapping chunks, state and cross-fades, its noise and sources."""

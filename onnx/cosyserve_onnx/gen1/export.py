@@ -8,7 +8,7 @@ from typing import Any
 
 from ..checkpoint import Checkpoint
 from ..errors import ExportError
-from ..export import MAX_POSITIONS, Exporter, Options
+from ..export import MAX_POSITIONS, BaseExporter, Options
 from ..solver import Solver
 from . import flow_encoder, flow_estimator, llm, text_encoder
 from .flow_encoder import EDGE_TOKENS, HOP, SAMPLE_RATE, mel_frames
@@ -28,7 +28,7 @@ def variant_of(name: str) -> str:
     return next((v for v in ("instruct", "sft") if v in lower), "base")
 
 
-class Exporter1(Exporter):
+class Exporter(BaseExporter):
     """One export of generation 1."""
 
     def __init__(self, checkpoint: Checkpoint, out: Path, options: Options):

@@ -14,11 +14,10 @@ from typing import Any
 import numpy as np
 
 from ..errors import ExportError
-from ..flow_estimator import time_table
 from ..graph import F16, F32, I64, MS, Graph, Numbers
 from ..hyper_yaml import Tagged
 from ..layers import Weights, add_norm, conv_matrix, length_of, linear, matmul, mish
-from ..solver import Solver
+from ..solver import Solver, time_table
 from .masked import Frames, conv, down, group_norm, halved, up
 from .relative import blocked
 

@@ -221,7 +221,7 @@ def hift_state(s: Size, seed: int) -> Drawn:
 class RandomCheckpoint1(RandomCheckpoint):
     """A generation-1 checkpoint that is drawn instead of read."""
 
-    size: Size = field(default=SIZES["tiny"], kw_only=True)  # type: ignore[assignment]
+    size: Size = field(default=SIZES["tiny"], kw_only=True)
     prompt_tokens, prompt_frames, speech_tokens = PROMPT_TOKENS, int(PROMPT_TOKENS / 50 * FRAMES_24K), SPEECH_TOKENS
 
     def state(self, name: str) -> Mapping[str, np.ndarray]:

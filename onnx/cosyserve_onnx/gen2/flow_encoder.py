@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from .errors import ExportError
-from .graph import F32, I64, MS, Graph, Numbers
-from .hyper_yaml import Tagged
-from .layers import (
+from ..errors import ExportError
+from ..graph import F32, I64, MS, Graph, Numbers
+from ..hyper_yaml import Tagged
+from ..layers import (
     Weights,
     conv_matrix,
     layer_norm,
@@ -26,7 +26,7 @@ from .layers import (
     window_places,
     windows,
 )
-from .paging import Arenas, Seen, Span, Tails, column, paging_inputs
+from ..paging import Arenas, Seen, Span, Tails, column, paging_inputs
 
 EMBED_EPS = 1e-5
 LAYER_EPS = 1e-12

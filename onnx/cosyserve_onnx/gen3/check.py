@@ -1,4 +1,4 @@
-"""Compares generation 3's vocoder with the reference, and its runs over parts of an utterance with one over all."""
+"""Compares a bundle of generation 3 with the reference; here the vocoder, the rest is compared as generation 2's."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from .comparison import Line, compare, snr
-from .drive_causal import CausalUtterance, CausalVocoder
-from .noise import Uniform
+from ..comparison import Line, compare, snr
+from ..gen2 import check as gen2
+from ..noise import Uniform
+from .drive import CausalUtterance, CausalVocoder
 
 F0_HERTZ = 5e-5  # of hundreds: f32's rounding
 SOURCE_DB = 120.0
@@ -80,3 +81,12 @@ class CausalChecks:
             parts = [utterance.push(mel[:, i : i + hop], final=False) for i in range(0, mel.shape[1], hop)]
             parts.append(utterance.push(mel[:, :0], final=True))
             yield snr("hift parts", f"{hop} frames a push", np.concatenate(parts), whole, PARTS_DB)
+
+
+class Checker(gen2.Checker):
+    """The comparisons of one bundle of generation 3."""
+
+    def vocoder(self) -> Iterator[Line]:
+        """The reference's samples, and parts of an utterance against one run over all."""
+        golden = self._golden("noise"), self._golden("hift"), self._golden("stream")
+        yield from CausalChecks(self.bundle, self.manifest, *golden, self.threads).lines()

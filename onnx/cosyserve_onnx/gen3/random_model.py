@@ -1,12 +1,16 @@
-"""The flow of generation 3 with random weights: names, shapes and yaml of CausalMaskedDiffWithDiT."""
+"""Random bundles of generation 3's shape, made without a checkpoint (see ../random_model.py): the flow is its own."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 
-from .drawn import BINS, SPEAKER, SPEECH_TOKENS, Drawn
+from ..drawn import BINS, SPEAKER, SPEECH_TOKENS, Drawn
+from ..gen2 import random_model as gen2
+from ..random_model import RATIO, lent
 
 POSITION_TAPS, POSITION_GROUPS = 31, 16  # the reference fixes them
 TIME_WIDTH = 256
@@ -31,7 +35,7 @@ SIZES = {
     "tiny": Size(64, 2, 4, 16, 64),
 }
 
-YAML = """
+_FLOW = """
 flow: !new:cosyvoice.flow.flow.CausalMaskedDiffWithDiT
     input_size: 80
     output_size: 80
@@ -86,3 +90,27 @@ def _block(d: Drawn, name: str, s: Size) -> None:
     d.layer(f"{name}attn.to_out.0", width, inner, gain=branch)
     d.layer(f"{name}ff.ff.0.0", 2 * width, width)
     d.layer(f"{name}ff.ff.2", width, 2 * width, gain=branch)
+
+
+@dataclass
+class RandomCheckpoint3(gen2.RandomCheckpoint2):
+    """A checkpoint of generation 3 that is drawn instead of read. `size`: of language model and vocoder."""
+
+    flow: Size = field(default=SIZES["tiny"], kw_only=True)
+
+    def state(self, name: str) -> Mapping[str, np.ndarray]:
+        if name == "flow":
+            return flow_state(self.flow, self.seed)
+        if name == "hift":
+            return gen2.hift_state(self.size, self.seed, causal=True)
+        return gen2.llm_state(self.size, self.seed, generation=3)
+
+
+def random_checkpoint(size: str, seed: int, lender: Path) -> RandomCheckpoint3:
+    """A checkpoint of `size` whose prompt encoders and tokenizer are those of the bundle `lender`."""
+    s, flow = gen2.SIZES[size], SIZES[size]
+    classes = {"language_model": "CosyVoice3LM", "vocoder": "CausalHiFTGenerator"}
+    yaml = gen2.yaml_of(s, flow=_FLOW.format(s=flow), fmax="null", **classes)
+    yaml["hift"].value["conv_pre_look_right"] = 4
+    name, ratios = Path(f"random-v3-{size}"), (RATIO, RATIO)
+    return RandomCheckpoint3(name, 3, yaml, lent(lender), ratios, size=s, flow=flow, seed=seed)

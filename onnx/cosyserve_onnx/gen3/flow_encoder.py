@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from .errors import ExportError
-from .flow_encoder import TAPS, look_ahead, speaker
-from .graph import F32, I64, Graph, Numbers
-from .hyper_yaml import Tagged
-from .layers import Weights, length_of, window_places
-from .paging import Arenas, Tails, column, paging_inputs
+from ..errors import ExportError
+from ..gen2.flow_encoder import TAPS, look_ahead, speaker
+from ..graph import F32, I64, Graph, Numbers
+from ..hyper_yaml import Tagged
+from ..layers import Weights, length_of, window_places
+from ..paging import Arenas, Tails, column, paging_inputs
 
 
 def build(

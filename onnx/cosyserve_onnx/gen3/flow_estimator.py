@@ -19,13 +19,13 @@ from typing import Any
 
 import numpy as np
 
-from .errors import ExportError
-from .euler import EulerStep
-from .graph import F16, F32, MS, Graph, Numbers
-from .hyper_yaml import Tagged
-from .layers import Weights, linear, matmul, mish, window_places
-from .paging import Tails
-from .solver import Solver
+from ..errors import ExportError
+from ..euler import EulerStep
+from ..graph import F16, F32, MS, Graph, Numbers
+from ..hyper_yaml import Tagged
+from ..layers import Weights, linear, matmul, mish, window_places
+from ..paging import Tails
+from ..solver import Solver
 
 EPS = 1e-6
 TIME_WIDTH = 256  # sinusoids of the time embedding

@@ -12,13 +12,14 @@ from half_runner import HalfRunner
 from test_export import INPUTS, OUTPUTS
 from test_flow import lose_history
 
-from cosyserve_onnx import drive, drive_flow, flow_dit, graph, hyper_yaml, torch_file
-from cosyserve_onnx.check import Checker
+from cosyserve_onnx import drive, drive_flow, graph, hyper_yaml, torch_file
+from cosyserve_onnx.check import checker
 from cosyserve_onnx.comparison import snr
-from cosyserve_onnx.drive_causal import CausalUtterance, CausalVocoder
 from cosyserve_onnx.export import PRECISIONS
+from cosyserve_onnx.gen3 import flow_estimator
+from cosyserve_onnx.gen3.drive import CausalUtterance, CausalVocoder
+from cosyserve_onnx.gen3.source import Source
 from cosyserve_onnx.noise import source_noise_skip
-from cosyserve_onnx.source import Source
 
 STAGES = ["tokenizer", "noise", "llm", "llm_batched", "flow", "vocoder"]
 
@@ -41,7 +42,7 @@ def mel(goldens: Path) -> np.ndarray:
 @pytest.mark.parametrize("precision", PRECISIONS)
 @pytest.mark.parametrize("stage", STAGES)
 def test_stage(bundles3: dict[str, Path], goldens: Path, precision: str, stage: str) -> None:
-    lines = list(getattr(Checker(bundles3[precision], goldens, threads=2), stage)())
+    lines = list(getattr(checker(bundles3[precision], goldens, threads=2), stage)())
     assert lines
     assert [str(line) for line in lines if not line.passed] == []
 
@@ -85,7 +86,7 @@ def test_lost_history_is_noticed(bundles3: dict[str, Path], goldens: Path, preci
 def _estimator(config: dict, state: dict, half: bool, path: Path) -> tuple[HalfRunner, dict[str, np.ndarray]]:
     """An estimator run node by node, and empty caches of two pages."""
     half_numbers = graph.Numbers(graph.F16, graph.F16, cache=graph.F16, grain=8)
-    built, caches = flow_dit.build(config, state, half_numbers if half else graph.Numbers())
+    built, caches = flow_estimator.build(config, state, half_numbers if half else graph.Numbers())
     built.save(path)
     rows = {"frame": 2 * 2 * 10 * 50, "tail": 2 * 2 * 10}
     kind = np.float16 if half else np.float32

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import onnxruntime as ort
 
-from .drive import session
+from ..drive import session
 from .source import Source
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from .noise import Uniform
+from ..noise import Uniform
 
 
 class Source:

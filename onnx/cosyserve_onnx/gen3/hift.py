@@ -16,11 +16,11 @@ from typing import Any
 import numpy as np
 from onnx import TensorProto
 
-from .errors import ExportError
-from .graph import F32, I64, Graph, Numbers
-from .hift import LAST_SLOPE, Decoder, conv, exact_weight, istft_kernel, plain_weight, squared_window, stft_kernel
-from .hyper_yaml import Tagged
-from .layers import Weights, conv_matrix, length_of, window_places, windows
+from ..errors import ExportError
+from ..graph import F32, I64, Graph, Numbers
+from ..hift import LAST_SLOPE, Decoder, conv, exact_weight, istft_kernel, plain_weight, squared_window, stft_kernel
+from ..hyper_yaml import Tagged
+from ..layers import Weights, conv_matrix, length_of, window_places, windows
 
 F64 = TensorProto.DOUBLE
 END = 2**31

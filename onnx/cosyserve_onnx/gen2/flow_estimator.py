@@ -13,22 +13,19 @@ BUNDLE.md.
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
 
-from .errors import ExportError
-from .euler import EulerStep
-from .graph import F16, MS, Graph, Numbers
-from .hyper_yaml import Tagged
-from .layers import Weights, add_norm, conv_matrix, layer_norm, linear, matmul, mish, window_places
-from .paging import Tails
-from .solver import Solver
+from ..errors import ExportError
+from ..euler import EulerStep
+from ..graph import F16, MS, Graph, Numbers
+from ..hyper_yaml import Tagged
+from ..layers import Weights, add_norm, conv_matrix, layer_norm, linear, matmul, mish, window_places
+from ..paging import Tails
+from ..solver import Solver, time_table
 
 EPS = 1e-5
-TIME_SCALE = 1000.0  # Matcha-TTS multiplies t in [0, 1] by this before the sinusoids
-MAX_PERIOD = 10000.0
 TAPS = 3  # of every causal convolution
 
 
@@ -160,22 +157,6 @@ class _Estimator(EulerStep):
             both = np.concatenate([w["to_k.weight"], w["to_v.weight"]])
             k, v = self.span.extend_pair(f"{name}.kv", matmul(g, x, both, f"{w.prefix}kv"), inner)
         return g("MultiHeadAttention", q, k, v, "", "", self.span.mask, domain=MS, num_heads=self.heads)
-
-
-def time_table(mlp: Weights, projections: list[Weights], channels: int, solver: Solver) -> np.ndarray:
-    """[steps, sum of widths]: every residual block's projection of every step's time embedding, in double.
-
-    The phase is rounded to f32 as the reference rounds it: it reaches a thousand radians.
-    """
-    half = channels // 2
-    frequencies = np.exp(np.arange(half, dtype=np.float32) * np.float32(-math.log(MAX_PERIOD) / (half - 1)))
-    phase = (np.float32(TIME_SCALE) * solver.times()[0][:, None] * frequencies[None]).astype(np.float64)
-    h = np.concatenate([np.sin(phase), np.cos(phase)], axis=1)
-    h = h @ mlp["linear_1.weight"].T.astype(np.float64) + mlp["linear_1.bias"]
-    h = h / (1 + np.exp(-h))
-    h = h @ mlp["linear_2.weight"].T.astype(np.float64) + mlp["linear_2.bias"]
-    h = h * np.tanh(np.logaddexp(h, 0))
-    return np.concatenate([h @ p["weight"].T.astype(np.float64) + p["bias"] for p in projections], axis=1)
 
 
 def build(flow: Tagged, state: dict[str, np.ndarray], numbers: Numbers) -> tuple[Graph, list[dict[str, Any]]]:

@@ -1,0 +1,1 @@
+"""CosyVoice 3: the language model of generation 2, a diffusion transformer as flow, a causal vocoder."""
