@@ -23,7 +23,7 @@ from cosyserve_onnx.gen1.check import tokenizer_lines
 from cosyserve_onnx.gen1.drive import Flow, RowLlm
 from cosyserve_onnx.inspect import inspect
 
-STAGES = ["tokenizer", "llm", "llm_batched", "flow", "flow_batched", "vocoder", "stream"]
+STAGES = ["tokenizer", "llm", "llm_batched", "flow", "flow_batched", "vocoder", "stream", "end_to_end"]
 CONTRACT = {
     "text_encoder": (["text", "embedding"], ["rows"]),
     "flow_encoder": (["token", "prompt_tokens", "tokens", "prompt_frames", "frames", "embedding"], ["mu", "spks"]),

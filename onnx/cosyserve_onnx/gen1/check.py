@@ -43,6 +43,7 @@ class Checker(BaseChecker):
         yield from self.flow_batched()
         yield from self.vocoder()
         yield from self.stream()
+        yield from self.end_to_end()
 
     def tokenizer(self) -> Iterator[Line]:
         """Count of sentences and special tokens whose ids differ."""
@@ -152,6 +153,17 @@ class Checker(BaseChecker):
             yield compare("flow", f"stream/chunk{i}", mel, chunk["mel"], self.limits["mel"])
             samples = chunks.push(mel, chunk["hift_source"], final=i + 1 == count)
             yield snr("stream", f"chunk{i}", samples, chunk["out"], STREAM_SNR_DB[self.precision])
+
+    def end_to_end(self) -> Iterator[Line]:
+        """Zero-shot with the front end's own prompt, from the speech tokens on (their text is not known)."""
+        prompt = self._case(self._golden("frontend"), "zero_shot")
+        golden = self._case(self._golden("e2e"), "stream0/chunk0")
+        known = prompt["flow_prompt_speech_token"][0], prompt["prompt_speech_feat"][0], prompt["flow_embedding"]
+        flow = Flow(self.bundle, self.manifest, self.threads)
+        mel, _ = flow.mel(known[0], golden["token"][0], *known[1:], golden["z"])
+        yield compare("flow", "end to end", mel, golden["mel"], self.limits["mel"])
+        samples = drive.Vocoder(self.bundle, self.manifest, self.threads).audio(mel, golden["source"])
+        yield snr("samples", "end to end", samples, golden["audio"], STREAM_SNR_DB[self.precision])
 
 
 def tokenizer_lines(ours: Tokenizer, texts: Path, function: str) -> Iterator[Line]:
