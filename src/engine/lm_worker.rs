@@ -13,22 +13,19 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use rand_chacha::ChaCha12Rng;
-use rayon::{ThreadPool, ThreadPoolBuilder};
 
+use super::sampling::Samplers;
 use super::token_stream::{Signal, TokenSink, TokenStream, channel};
 use super::turn::{Turn, TurnGuard};
 use super::urgency::Urgency;
 use crate::model::bundle::SamplingConfig;
 use crate::model::llm::{Llm, Slot};
 use crate::model::sampler;
-use crate::{Error, Result, limits};
+use crate::{Error, Result};
 
 /// On a CPU, sequences due this much later than the most urgent one sit out its steps: a row costs less in company
 /// than alone, but not nothing.
 const COMPANY: Duration = Duration::from_secs(1);
-/// Rows that one thread samples at least: waking another one takes as long as sampling a few.
-const ROWS_EACH: usize = 4;
-
 /// What one sequence is made of.
 pub struct LmRequest {
     /// Ids of prompt, text and prompt speech, laid out for the model.
@@ -227,7 +224,7 @@ struct Work {
     shared: Arc<Shared>,
     waiting: Vec<Waiting>,
     active: Vec<Active>,
-    samplers: Option<ThreadPool>,
+    samplers: Samplers,
     /// Steps made since the worker was last idle, by rows.
     steps: BTreeMap<usize, Steps>,
 }
@@ -247,21 +244,14 @@ impl Work {
             eos: config.eos,
             stop: config.stop.clone(),
         };
-        // Where stages take turns there is no core to spare.
-        let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        let threads = (cores / 2).min(limits::LM_SAMPLING_THREADS);
-        let samplers = match turn.is_none() && threads > 0 {
-            true => Some(sampling_threads(threads)?),
-            false => None,
-        };
         Ok(Self {
             llm,
             rules,
+            samplers: Samplers::new(turn.is_some())?,
             turn,
             shared,
             waiting: Vec::new(),
             active: Vec::new(),
-            samplers,
             steps: BTreeMap::new(),
         })
     }
@@ -389,9 +379,8 @@ impl Work {
         let computed = Instant::now();
         let logits = step.rows();
         let mut work: Vec<_> = rows.iter_mut().zip(logits).collect();
-        share(self.samplers.as_ref(), &mut work, &|(active, logits)| {
-            active.advance(logits, &self.rules)
-        });
+        self.samplers
+            .share(&mut work, &|(active, logits)| active.advance(logits, &self.rules));
         drop(work);
         let steps = self.steps.entry(rows.len()).or_default();
         steps.count += 1;
@@ -405,30 +394,6 @@ impl Work {
         let ready = self.active.iter().filter(|a| !a.over && a.sink.has_room());
         ready.map(|a| a.request.urgency.token_deadline()).min()
     }
-}
-
-/// Does `each` of `work`, shared with the threads of `pool` where there is enough of it.
-fn share<T: Send>(pool: Option<&ThreadPool>, work: &mut [T], each: &(impl Fn(&mut T) + Sync)) {
-    let threads = pool.map_or(0, ThreadPool::current_num_threads);
-    let most = work.len().div_ceil(threads + 1).max(ROWS_EACH);
-    let (own, others) = work.split_at_mut(most.min(work.len()));
-    match pool {
-        Some(pool) if !others.is_empty() => pool.in_place_scope(|scope| {
-            for part in others.chunks_mut(most) {
-                scope.spawn(move |_| part.iter_mut().for_each(each));
-            }
-            own.iter_mut().for_each(each);
-        }),
-        _ => work.iter_mut().for_each(each),
-    }
-}
-
-fn sampling_threads(threads: usize) -> Result<ThreadPool> {
-    ThreadPoolBuilder::new()
-        .num_threads(threads)
-        .thread_name(|i| format!("sampling {i}"))
-        .build()
-        .map_err(|e| Error::internal("starting the sampling threads", e))
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ pub mod lm_worker;
 mod pipeline;
 mod plan;
 mod request;
+mod sampling;
 mod silence;
 mod sizing;
 mod stages;
