@@ -8,7 +8,7 @@ from pathlib import Path
 
 from .errors import ExportError
 from .export import PRECISIONS, Options, export, write
-from .random_model import BUNDLED, SIZES, random_checkpoint
+from .random_model import BUNDLED, GENERATIONS, SIZES, random_checkpoint
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -22,6 +22,7 @@ def _parser() -> argparse.ArgumentParser:
     random = commands.add_parser("random", help="make a bundle with random weights, to measure speed and memory")
     random.add_argument("bundle", type=Path)
     random.add_argument("--size", choices=SIZES, default="0.5b", help="shape of the model (default: %(default)s)")
+    random.add_argument("--generation", type=int, choices=GENERATIONS, default=2, help="of CosyVoice (default: 2)")
     random.add_argument("--seed", type=int, default=0, help="other seeds, other weights (default: %(default)s)")
     random.add_argument(
         "--lender",
@@ -43,6 +44,7 @@ def _parser() -> argparse.ArgumentParser:
     test = commands.add_parser("check", help="compare a bundle's stages with the reference's numbers")
     test.add_argument("bundle", type=Path)
     test.add_argument("goldens", type=Path)
+    test.add_argument("--cuda", action="store_true", help="run on a GPU (needs onnxruntime-gpu)")
     show = commands.add_parser("inspect", help="describe a bundle and verify its hashes")
     show.add_argument("bundle", type=Path)
     return parser
@@ -66,11 +68,15 @@ def main(arguments: list[str] | None = None) -> int:
                 left_chunks=args.left_context_chunks,
                 log=print,
             )
-            write(random_checkpoint(args.size, args.seed, args.lender), args.bundle, options)
+            checkpoint = random_checkpoint(args.size, args.seed, args.lender, args.generation)
+            write(checkpoint, args.bundle, options)
             return 0
         if args.command == "check":
             from .check import check
+            from .drive import use_cuda
 
+            if args.cuda:
+                use_cuda()
             return 0 if check(args.bundle, args.goldens, print) else 1
         from .inspect import inspect
 

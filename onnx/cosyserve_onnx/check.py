@@ -11,6 +11,7 @@ import numpy as np
 from tokenizers import Tokenizer
 
 from . import drive
+from .check_causal import CausalChecks
 from .check_flow import FlowChecks
 from .comparison import Line, compare, snr
 from .errors import ExportError
@@ -27,36 +28,39 @@ TOLERANCES = {
 # Only the language model is coarser; a random model's flat distribution moves more than a trained one's.
 TOLERANCES["int4"] = TOLERANCES["int8"] | {"logp": 3.0}
 NOISE_TOLERANCE = 2e-6
+CHECKPOINTS = {2: "tiny-cosyvoice2.tar.xz", 3: "tiny-cosyvoice3.tar.xz"}  # what the goldens were made with
 # Weights rounded to fp16 cost the random tiny vocoder 44 dB (its magnitudes go through exp); a trained one keeps 70 dB.
 VOCODER_SNR_DB = {"fp32": 80.0, "fp16": 40.0, "int8": 40.0, "int4": 40.0}
 
 
 class Checker:
-    """The comparisons of one generation-2 bundle."""
+    """The comparisons of one bundle of generation 2 or 3."""
 
     def __init__(self, bundle: Path, goldens: Path, threads: int = 0):
         self.bundle, self.goldens, self.threads = bundle, goldens, threads
         self.manifest = drive.read_manifest(bundle)
-        if self.manifest["generation"] != 2:
-            raise ExportError(f"{bundle}: generation {self.manifest['generation']} has no check yet")
+        self.generation = self.manifest["generation"]
+        if self.generation not in CHECKPOINTS:
+            raise ExportError(f"{bundle}: generation {self.generation} has no check yet")
         self.precision = self.manifest["precision"]
         self.limits = TOLERANCES[self.precision]
         self._check_same_model()
 
     def _golden(self, name: str) -> Any:
-        path = self.goldens / name
+        """The arrays `name` of this bundle's generation."""
+        path = self.goldens / f"tiny/{name}_{self.generation}.npz"
         if not path.is_file():
             raise ExportError(f"{path}: missing golden")
         return np.load(path)
 
     def _check_same_model(self) -> None:
         """The goldens belong to one set of weights; a bundle of another model cannot be compared."""
-        width = self._golden("tiny/llm_2.npz")["zero_shot/lm_input"].shape[1]
+        width = self._golden("llm")["zero_shot/lm_input"].shape[1]
         facts = self.manifest["llm"]
         if facts["text_vocab"] != 151936 or facts["layers"] * facts["head_dim"] * facts["kv_heads"] != width:
             raise ExportError(
                 f"{self.bundle}: these goldens are of the tiny model (width {width}); export its checkpoint "
-                "(tests/goldens/tiny-cosyvoice2.tar.xz) and check that bundle"
+                f"(tests/goldens/{CHECKPOINTS[self.generation]}) and check that bundle"
             )
 
     def lines(self) -> Iterator[Line]:
@@ -75,10 +79,10 @@ class Checker:
             return
         data = json.loads(path.read_text(encoding="utf-8"))
         tokenizer = Tokenizer.from_file(str(self.bundle / self.manifest["tokenizer"]["file"]))
-        pairs = zip(data["sentences"], data["tokens"]["qwen_v2"], strict=True)
+        pairs = zip(data["sentences"], data["tokens"][f"qwen_v{self.generation}"], strict=True)
         wrong = sum(tokenizer.encode(s).ids != ids for s, ids in pairs)
         yield Line("tokenizer", f"{len(data['sentences'])} sentences", wrong, wrong / len(data["sentences"]), 0)
-        specials = data["specials"]["qwen_v2"]
+        specials = data["specials"][f"qwen_v{self.generation}"]
         wrong = sum(tokenizer.token_to_id(text) != number for text, number in specials.items())
         yield Line("tokenizer", f"{len(specials)} special tokens", wrong, wrong / len(specials), 0)
 
@@ -86,13 +90,13 @@ class Checker:
         """The fixed noise of the flow."""
         flow = self.manifest["flow"]["noise"]
         ours = np.fromfile(self.bundle / flow["file"], "<f4").reshape(self.manifest["mel"]["bins"], flow["frames"])
-        for file, key in (("noise_2", "rand_noise_head"), ("flow_2", "rand_noise")):
-            theirs = self._golden(f"tiny/{file}.npz")[key]
+        for file, key in (("noise", "rand_noise_head"), ("flow", "rand_noise")):
+            theirs = self._golden(file)[key]
             yield compare("noise", file, ours[: theirs.shape[0], : theirs.shape[1]], theirs, NOISE_TOLERANCE)
 
     def llm(self) -> Iterator[Line]:
         """Log-probabilities: prefill (row 0), then eight steps fed with the reference's tokens."""
-        golden = self._golden("tiny/llm_2.npz")
+        golden = self._golden("llm")
         for case in sorted({k.split("/")[0] for k in golden.files}):
             model, prompt = self._llm_case(golden, case, rows=1)
             logp = [drive.log_softmax(model.step([prompt]))[0]]
@@ -107,7 +111,7 @@ class Checker:
 
     def llm_batched(self) -> Iterator[Line]:
         """Both cases as rows of one padded batch, prefill and steps, against the reference."""
-        golden = self._golden("tiny/llm_2.npz")
+        golden = self._golden("llm")
         cases = sorted({k.split("/")[0] for k in golden.files})
         prompts = [self._llm_case(golden, case, 1)[1] for case in cases]
         model = drive.Llm(self.bundle, self.manifest, len(cases), 256, self.threads)
@@ -120,13 +124,17 @@ class Checker:
 
     def flow(self) -> Iterator[Line]:
         """The flow, whole and chunk after chunk."""
-        golden = self._golden("tiny/flow_2.npz"), self._golden("tiny/stream_2.npz")
+        golden = self._golden("flow"), self._golden("stream")
         yield from FlowChecks(self.bundle, self.manifest, *golden, self.limits, self.threads).lines()
 
     def vocoder(self) -> Iterator[Line]:
         """f0, and samples with the reference's own source."""
+        if self.manifest["vocoder"].get("kind") == "causal":
+            golden = self._golden("noise"), self._golden("hift"), self._golden("stream")
+            yield from CausalChecks(self.bundle, self.manifest, *golden, self.threads).lines()
+            return
         model = drive.Vocoder(self.bundle, self.manifest, self.threads)
-        golden = self._golden("tiny/hift_2.npz")
+        golden = self._golden("hift")
         mel = golden["full/mel"]
         yield compare("hift_f0", "full", model.f0(mel), golden["full/f0"], self.limits["f0"])
         silence = np.zeros(golden["full/source"].shape, np.float32)

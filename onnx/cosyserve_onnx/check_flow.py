@@ -15,7 +15,7 @@ PAGES = 24
 
 
 class FlowChecks:
-    """The flow's comparisons of one bundle. `golden`: flow_2, `streamed`: stream_2 (tests/goldens/README.md)."""
+    """The flow's comparisons of one bundle. `golden`: flow_N, `streamed`: stream_N (tests/goldens/README.md)."""
 
     def __init__(
         self, bundle: Path, manifest: dict[str, Any], golden: Any, streamed: Any, limits: dict[str, float], threads: int

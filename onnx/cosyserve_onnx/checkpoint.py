@@ -21,7 +21,7 @@ _GENERATIONS = {
     ("Qwen2LM", "CausalMaskedDiffWithXvec"): 2,
     ("CosyVoice3LM", "CausalMaskedDiffWithDiT"): 3,
 }
-_SUPPORTED = (2,)
+_SUPPORTED = (2, 3)
 _PRETRAINED = "CosyVoice-BlankEN"
 TOKEN_TEXT_RATIO = (2.0, 20.0)  # the reference's
 
@@ -76,13 +76,13 @@ def open_checkpoint(path: Path) -> Checkpoint:
     config = hyper_yaml.load(yamls[0])
     generation = _generation(config, yamls[0])
     if generation not in _SUPPORTED:
-        raise ExportError(f"{path}: CosyVoice {generation}; this exporter supports CosyVoice 2 only so far")
+        raise ExportError(f"{path}: CosyVoice {generation}; this exporter supports 2 and 3 so far")
     files = {
         "llm": path / "llm.pt",
         "flow": path / "flow.pt",
         "hift": path / "hift.pt",
         "campplus": path / "campplus.onnx",
-        "speech_tokenizer": path / "speech_tokenizer_v2.onnx",
+        "speech_tokenizer": path / f"speech_tokenizer_v{generation}.onnx",
         "config": path / _PRETRAINED / "config.json",
         "vocab": path / _PRETRAINED / "vocab.json",
         "merges": path / _PRETRAINED / "merges.txt",

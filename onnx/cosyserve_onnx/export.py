@@ -13,18 +13,23 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from . import __version__, flow_encoder, flow_estimator, hift, llm, noise, text_tokenizer, voices
+import numpy as np
+
+from . import __version__, flow_dit, flow_encoder, flow_estimator, flow_lookahead, hift, hift_causal, llm, noise, voices
 from .checkpoint import Checkpoint, open_checkpoint
 from .drive import FORMAT
 from .errors import ExportError
 from .graph import F16, F32, I8, Graph, Numbers
 from .hyper_yaml import Tagged
 from .solver import Solver
+from .special_tokens import END_OF_PROMPT
 
 PRECISIONS = ("fp32", "fp16", "int8", "int4")
 MAX_POSITIONS = 4096
 GRAIN = 8  # elements of state that one GPU thread writes
 FRAME_RATE = 50  # mel frames a second
+SILENT_TOKENS = [1, 2, 28, 29, 55, 248, 494, 2241, 2242, 2322, 2323]  # of generation 3's speech tokenizer
+MAX_SILENT_RUN = 5
 CACHE_MEL_FRAMES = {2: 8}  # mel frames the reference carries between vocoder chunks
 
 
@@ -40,7 +45,7 @@ class Options:
     log: Callable[[str], None] = lambda _text: None
 
 
-def _sha256(path: Path) -> str:
+def sha256(path: Path) -> str:
     digest = hashlib.sha256()
     with open(path, "rb") as file:
         while block := file.read(1 << 20):
@@ -54,6 +59,7 @@ class _Exporter:
     def __init__(self, checkpoint: Checkpoint, out: Path, options: Options):
         self.checkpoint, self.out, self.options = checkpoint, out, options
         self.yaml = checkpoint.yaml
+        self.ratio = int(self.yaml["token_mel_ratio"])
         half = options.precision == "fp16"
         # Compact weights for CPUs too: fp16 halves the files, the arithmetic stays f32.
         self.store = F32 if options.precision == "fp32" else F16
@@ -75,15 +81,22 @@ class _Exporter:
             "vocoder": self._vocoder(),
             "speaker_encoder": self._copy("campplus", "campplus.onnx"),
             "speech_tokenizer": self._copy("speech_tokenizer", "speech_tokenizer.onnx"),
-            "silent_tokens": [],
-            "end_of_prompt": {"text": text_tokenizer.END_OF_PROMPT, "id": self.end_of_prompt},
+            **self._layout(),
             "voices": self._voices(flow["spk_dim"]),
         }
         text = json.dumps(manifest, ensure_ascii=False, indent=2)
         (self.out / "bundle.json").write_text(text + "\n", encoding="utf-8")
 
+    def _layout(self) -> dict[str, Any]:
+        """What the reference's code, not its yaml, says of prompts and tokens."""
+        end = {"text": END_OF_PROMPT, "id": self.end_of_prompt}
+        if self.checkpoint.generation == 3:
+            silence = {"silent_tokens": SILENT_TOKENS, "max_silent_run": MAX_SILENT_RUN}
+            return silence | {"end_of_prompt": end | {"required": True}, "bistream": True}
+        return {"silent_tokens": [], "end_of_prompt": end}
+
     def _entry(self, file: str) -> dict[str, str]:
-        return {"file": file, "sha256": _sha256(self.out / file)}
+        return {"file": file, "sha256": sha256(self.out / file)}
 
     def _graph(self, graph: Graph) -> dict[str, Any]:
         """Saves a graph; its manifest entry."""
@@ -91,7 +104,7 @@ class _Exporter:
         data = graph.save(self.out / file)
         entry: dict[str, Any] = self._entry(file) | {"data": data}
         if data:
-            entry["data_sha256"] = _sha256(self.out / data)
+            entry["data_sha256"] = sha256(self.out / data)
         self.options.log(f"{file}: {sum((self.out / f).stat().st_size for f in (file, data) if f) / 1e6:.1f} MB")
         return entry
 
@@ -117,7 +130,7 @@ class _Exporter:
             },
             "sample_rate": int(self.yaml["sample_rate"]),
             "token_rate": int(self.yaml["token_frame_rate"]),
-            "token_mel_ratio": int(self.yaml["token_mel_ratio"]),
+            "token_mel_ratio": self.ratio,
             "mel": {
                 "sample_rate": rate,
                 "n_fft": int(feature["n_fft"]),
@@ -131,28 +144,22 @@ class _Exporter:
 
     def _tokenizer(self) -> dict[str, str]:
         self.tokenizer = self.checkpoint.tokenizer()
-        self.end_of_prompt = self.tokenizer.token_to_id(text_tokenizer.END_OF_PROMPT)
+        self.end_of_prompt = self.tokenizer.token_to_id(END_OF_PROMPT)
         self.tokenizer.save(str(self.out / "tokenizer.json"), pretty=False)
         return self._entry("tokenizer.json")
 
     def _llm(self) -> dict[str, Any]:
         config = self.yaml["llm"]
         state = self.checkpoint.state("llm")
-        graph, facts = llm.build(self.checkpoint.qwen_config, state, self.fast, MAX_POSITIONS)
+        tokens = int(config["speech_token_size"])
+        graph, facts = llm.build(self.checkpoint.qwen_config, state, self.fast, MAX_POSITIONS, tokens)
         entry = self._graph(graph)
         del graph, state
         gc.collect()
-        tokens = int(config["speech_token_size"])
-        if facts["speech_vocab"] < tokens + 3:
-            raise ExportError(f"llm.pt: {facts['speech_vocab']} speech rows do not hold {tokens} tokens and 3 stops")
         if self.end_of_prompt >= facts["text_vocab"]:
             raise ExportError("the tokenizer has more tokens than llm.pt has text rows")
         sampling = config["sampling"]
         return entry | facts | {
-            "eos": tokens,
-            "stop": [tokens, tokens + 1, tokens + 2],
-            "fill": tokens + 2,
-            "speech_tokens": tokens,
             "sampling": {
                 "top_p": float(sampling.get("top_p", 0.8)),
                 "top_k": int(sampling.get("top_k", 25)),
@@ -171,8 +178,15 @@ class _Exporter:
         frames = min(self.options.noise_seconds * FRAME_RATE, noise.REFERENCE_FRAMES)
         fixed = noise.flow_noise(int(flow["output_size"]), frames)
         (self.out / "noise.bin").write_bytes(fixed.astype("<f4").tobytes())
-        encoder, encoder_caches = flow_encoder.build(flow, state, replace(self.small, **self.state))
-        estimator, estimator_caches = flow_estimator.build(flow, state, replace(self.fast, **self.state))
+        small, fast, ratio = replace(self.small, **self.state), replace(self.fast, **self.state), self.ratio
+        if self.checkpoint.generation == 3:
+            encoder, encoder_caches = flow_lookahead.build(flow, state, small, ratio)
+            estimator, estimator_caches = flow_dit.build(flow, state, fast)
+            chunk = int(flow["decoder"]["estimator"]["static_chunk_size"]) // ratio
+        else:
+            encoder, encoder_caches = flow_encoder.build(flow, state, small)
+            estimator, estimator_caches = flow_estimator.build(flow, state, fast)
+            chunk = int(flow["encoder"]["static_chunk_size"])
         return {
             "encoder": self._graph(encoder),
             "estimator": self._graph(estimator),
@@ -182,7 +196,7 @@ class _Exporter:
             "steps": solver.steps,
             "cfg_rate": solver.cfg_rate,
             "schedule": solver.schedule,
-            "chunk_tokens": int(flow["encoder"]["static_chunk_size"]),
+            "chunk_tokens": chunk,
             "lookahead_tokens": int(flow["pre_lookahead_len"]),
             "spk_dim": int(flow["spk_embed_dim"]),
         }
@@ -192,6 +206,8 @@ class _Exporter:
         state = self.checkpoint.state("hift")
         # A checkpoint saved during adversarial training carries the vocoder below `generator`.
         state = {k.removeprefix("generator."): v for k, v in state.items()}
+        if self.checkpoint.generation == 3:
+            return self._causal_vocoder(config, state)
         # f0 decides the phase of a long sum, so its weights are never rounded.
         return {
             "f0": self._graph(hift.build_f0(config, state, F32)),
@@ -200,10 +216,28 @@ class _Exporter:
             "cache_mel_frames": CACHE_MEL_FRAMES[self.checkpoint.generation],
         }
 
+    def _causal_vocoder(self, config: Tagged, state: dict[str, np.ndarray]) -> dict[str, Any]:
+        f0, f0_caches, f0_ahead = hift_causal.build_f0(config, state)
+        decoder, decoder_caches, timing = hift_causal.build_decoder(config, state)
+        facts = hift.source_parameters(config, state)
+        bins, sines = int(config["in_channels"]), int(config["nb_harmonics"]) + 1
+        skip = noise.source_noise_skip(bins, self.checkpoint.state("flow"), state, sines)
+        return {
+            "kind": "causal",
+            "f0": self._graph(f0),
+            "decoder": self._graph(decoder),
+            "caches": {"f0": f0_caches, "decoder": decoder_caches},
+            "f0_lookahead_frames": f0_ahead,
+            **timing,
+            **facts,
+            "phase": "held",
+            "noise": {"kind": "uniform", "seed": 0, "skip": skip},
+        }
+
     def _voices(self, spk_dim: int) -> list[dict[str, str]]:
         speakers = self.checkpoint.speakers()
-        bins, ratio = int(self.yaml["flow"]["output_size"]), int(self.yaml["token_mel_ratio"])
-        entries = voices.write(speakers, self.out / "voices", self.tokenizer, spk_dim, bins, ratio)
+        bins = int(self.yaml["flow"]["output_size"])
+        entries = voices.write(speakers, self.out / "voices", self.tokenizer, spk_dim, bins, self.ratio)
         return [e | self._entry(e["file"]) for e in entries]
 
 

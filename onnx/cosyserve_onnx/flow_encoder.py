@@ -70,7 +70,7 @@ class _Encoder:
             (state["tail_from"], column(g, state["tail_to"])),
         )
         self.places = window_places(g, length, TAPS)
-        h = self._look_ahead(self._embed(token, ahead), length)
+        h = look_ahead(g, self.e.sub("pre_lookahead_layer"), self.tails, self.places, self._embed(token, ahead), length)
         seen = Seen(valid, state["chunk"], state["left"], state["skip"])
         mask = seen.mask(g, past, length, BLOCKED)
         span = Span(self.arenas, "token", state["history"], column(g, state["write"]), mask)
@@ -82,7 +82,7 @@ class _Encoder:
         h = linear(g, h, self.w["encoder_proj.weight"], self.w["encoder_proj.bias"], "encoder_proj")
         bins = int(self.flow["output_size"])
         g.output("mu", F32, ["B", bins, "F"], g("Transpose", h, perm=[0, 2, 1]))
-        g.output("spks", F32, ["B", bins], self._speaker(embedding))
+        g.output("spks", F32, ["B", bins], speaker(g, self.w.sub("spk_embed_affine_layer"), embedding))
         self.arenas.close()
         return g
 
@@ -101,13 +101,6 @@ class _Encoder:
         span = Span(self.arenas, "frame", rows(state["history"]), column(g, rows(state["write"])), mask)
         return span, past, length
 
-    def _speaker(self, embedding: str) -> str:
-        """L2-normalised, then projected to one number per mel bin."""
-        g = self.g
-        norm = g("Max", g("ReduceL2", embedding, axes=[1], keepdims=1), g.const(1e-12))
-        w = self.w.sub("spk_embed_affine_layer")
-        return linear(g, g("Div", embedding, norm), w["weight"], w["bias"], "spk_embed_affine_layer")
-
     def _embed(self, token: str, ahead: str) -> str:
         """[B, T + C, width]. The linear layer and norm behind the embedding see one token only: folded into the table.
 
@@ -123,23 +116,6 @@ class _Encoder:
         table = np.concatenate([table, np.zeros_like(table[:1])]).astype(np.float32)
         ids = g("Max", g("Concat", token, ahead, axis=1), g.const(-1, np.int64))
         return g("Gather", g.weight(table, "token_table"), ids, axis=0)
-
-    def _look_ahead(self, x: str, length: str) -> str:
-        """A convolution over the present and the next 3 frames, then a causal one, added to the T frames' own input.
-
-        Frames past the end come from the look-ahead tokens; zeros stand in for what those lack.
-        """
-        g, w = self.g, self.e.sub("pre_lookahead_layer")
-        first, second = w["conv1.weight"], w["conv2.weight"]
-        if second.shape[2] != TAPS:
-            raise ExportError(f"flow encoder: {w.prefix}conv2 has {second.shape[2]} taps, only {TAPS} are supported")
-        own = g("Slice", x, g.ints(0), g("Unsqueeze", length, g.ints(0)), g.ints(1))
-        padded = g("Pad", x, g.ints(0, 0, 0, 0, first.shape[2] - 1, 0), g.number(0))
-        h = windows(g, padded, window_places(g, length, first.shape[2]))
-        h = linear(g, h, conv_matrix(first), w["conv1.bias"], "look_ahead.conv1")
-        h = self.tails.windows("look_ahead", g("LeakyRelu", h, alpha=LEAKY_SLOPE), self.places)
-        h = linear(g, h, conv_matrix(second), w["conv2.bias"], f"{w.prefix}conv2.conv")
-        return g("Add", h, own)
 
     def _upsample(self, x: str) -> str:
         """[B, T, C] -> [B, s T, C]: frames repeated s times, a causal convolution of 2 s + 1 taps, linear, norm.
@@ -234,6 +210,29 @@ class _Encoder:
         padded = g("Pad", scores, g.ints(0, 0, 0, 1, 0, 0, 0, 0), g.number(0))
         shifted = g("Slice", g("Reshape", padded, tall), g.ints(1), g.ints(2**31), g.ints(2))
         return g("Slice", g("Reshape", shifted, wide), g.ints(0), total, g.ints(3))
+
+
+def speaker(g: Graph, w: Weights, embedding: str) -> str:
+    """The speaker embedding [B, spk_dim] L2-normalised, then projected to one number per mel bin."""
+    norm = g("Max", g("ReduceL2", embedding, axes=[1], keepdims=1), g.const(1e-12))
+    return linear(g, g("Div", embedding, norm), w["weight"], w["bias"], "spk_embed_affine_layer")
+
+
+def look_ahead(g: Graph, w: Weights, tails: Tails, places: str, x: str, length: str) -> str:
+    """A convolution over the present and the next 3 frames, then a causal one, added to the T frames' own input.
+
+    x [B, T + C, width]: frames past the end come from the look-ahead tokens; zeros stand in for what those lack.
+    """
+    first, second = w["conv1.weight"], w["conv2.weight"]
+    if second.shape[2] != TAPS:
+        raise ExportError(f"flow encoder: {w.prefix}conv2 has {second.shape[2]} taps, only {TAPS} are supported")
+    own = g("Slice", x, g.ints(0), g("Unsqueeze", length, g.ints(0)), g.ints(1))
+    padded = g("Pad", x, g.ints(0, 0, 0, 0, first.shape[2] - 1, 0), g.number(0))
+    h = windows(g, padded, window_places(g, length, first.shape[2]))
+    h = linear(g, h, conv_matrix(first), w["conv1.bias"], "look_ahead.conv1")
+    h = tails.windows("look_ahead", g("LeakyRelu", h, alpha=LEAKY_SLOPE), places)
+    h = linear(g, h, conv_matrix(second), w["conv2.bias"], f"{w.prefix}conv2.conv")
+    return g("Add", h, own)
 
 
 def build(flow: Tagged, state: dict[str, np.ndarray], numbers: Numbers) -> tuple[Graph, list[dict[str, Any]]]:

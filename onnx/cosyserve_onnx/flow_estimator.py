@@ -19,10 +19,11 @@ from typing import Any
 import numpy as np
 
 from .errors import ExportError
-from .graph import F16, F32, I64, MS, Graph, Numbers
+from .euler import EulerStep
+from .graph import F16, MS, Graph, Numbers
 from .hyper_yaml import Tagged
-from .layers import Weights, add_norm, conv_matrix, layer_norm, length_of, linear, matmul, mish, window_places
-from .paging import Arenas, Seen, Span, Tails, column, paging_inputs
+from .layers import Weights, add_norm, conv_matrix, layer_norm, linear, matmul, mish, window_places
+from .paging import Tails
 from .solver import Solver
 
 EPS = 1e-5
@@ -31,7 +32,7 @@ MAX_PERIOD = 10000.0
 TAPS = 3  # of every causal convolution
 
 
-class _Estimator:
+class _Estimator(EulerStep):
     """Builds one graph; holds what every block needs."""
 
     def __init__(self, config: Tagged, weights: Weights, bins: int, solver: Solver, numbers: Numbers):
@@ -40,60 +41,24 @@ class _Estimator:
             raise ExportError(f"estimator channels {channels}: only one resolution is supported")
         if config.get("act_fn", "gelu") != "gelu":
             raise ExportError(f"estimator act_fn {config['act_fn']!r} is not supported, only gelu")
-        self.g = Graph("flow_estimator", numbers)
-        self.arenas = Arenas(self.g)
-        self.config, self.w, self.bins, self.solver = config, weights, bins, solver
+        super().__init__(weights, bins, solver, numbers)
+        self.config = config
         self.heads = int(config["num_heads"])
-        self.half = numbers.compute == F16
         middle = [f"mid_blocks.{i}" for i in range(weights.count("mid_blocks"))]
         self.stages = ["down_blocks.0", *middle, "up_blocks.0"]
 
     def build(self) -> Graph:
-        g, bins = self.g, self.bins
-        frames = ["B", bins, "N"]
-        x, mu = g.input("x", F32, frames), g.input("mu", F32, frames)
-        spks, cond = g.input("spks", F32, ["B", bins]), g.input("cond", F32, frames)
-        self.step, valid = g.input("step", I64, []), g.input("valid", I64, ["B"])
-        self._share(paging_inputs(g, "N"), valid)
+        g = self.g
+        x, mu, spks, cond = self.open(int(self.config["static_chunk_size"]))
+        self.tails = Tails(self.arenas, self._widths(), self.tail_rows)
+        self.places = window_places(g, self.length, TAPS)
+        self.times = self._times()
         h = self._body(self._gather_inputs(x, mu, spks, cond))
         h = self._causal_block(h, "final_block")
         self.tails.close()
         final = self.w.sub("final_proj")
         h = linear(g, h, final["weight"][:, :, 0], final["bias"], "final_proj")
-        velocity = ["velocity"]
-        if self.half:
-            g("Cast", g("Transpose", h, perm=[0, 2, 1]), to=F32, out=velocity)
-        else:
-            g("Transpose", h, perm=[0, 2, 1], out=velocity)
-        g.output("x_next", F32, frames, self._euler(x, "velocity"))
-        g.output("velocity", F32, ["2B", bins, "N"], "velocity")
-        self.arenas.close()
-        return g
-
-    def _share(self, state: dict[str, str], valid: str) -> None:
-        """What all blocks share: rows of the caches, what is seen, places of windows, the step's constants."""
-        g, steps = self.g, self.solver.steps
-        past, length = length_of(g, state["history"]), length_of(g, state["write"])
-        mask = Seen(valid, state["chunk"], state["left"], state["skip"]).mask(
-            g, past, length, -6e4 if self.half else -1e10
-        )
-        pair = [self._constant(np.arange(2 * steps).reshape(steps, 2)[:, r], np.int64) for r in (0, 1)]
-        start = [g("Mul", p, g.const(int(self.config["static_chunk_size"]), np.int64)) for p in pair]
-
-        def both(rows: str, offsets: list[str]) -> str:
-            """[2 B, ...]: rows with the condition, then without."""
-            return g("Concat", *(g("Add", rows, o) for o in offsets), axis=0)
-
-        history, write = both(state["history"], start), column(g, both(state["write"], start))
-        self.span = Span(self.arenas, "frame", history, write, g("Concat", mask, mask, axis=0))
-        pages = [g("Mul", state[n], g.const(2 * steps, np.int64)) for n in ("tail_from", "tail_to")]
-        self.tails = Tails(self.arenas, self._widths(), (both(pages[0], pair), column(g, both(pages[1], pair))))
-        self.places = window_places(g, length, TAPS)
-        self.times = self._times()
-
-    def _constant(self, table: np.ndarray, kind: Any) -> str:
-        """table[step]"""
-        return self.g("Gather", self.g.const(table, kind), self.step, axis=0)
+        return self.close(x, h)
 
     def _widths(self) -> dict[str, int]:
         """Input channels of every causal convolution, in the order of their use."""
@@ -126,13 +91,6 @@ class _Estimator:
         h = g("Concat", given, g("Mul", given, g.const(only_x)), axis=0)
         h = g("Transpose", h, perm=[0, 2, 1])
         return g("Cast", h, to=F16) if self.half else h
-
-    def _euler(self, x: str, velocity: str) -> str:
-        """x + dt ((1 + cfg) v_with - cfg v_without)"""
-        g, rate = self.g, np.float32(self.solver.cfg_rate)
-        with_condition, without = g("Split", velocity, out=2, axis=0)
-        guided = g("Sub", g("Mul", with_condition, g.const(1 + rate)), g("Mul", without, g.const(rate)))
-        return g("Add", x, g("Mul", guided, self._constant(self.solver.times()[1], np.float32)), out=["x_next"])
 
     def _times(self) -> list[str]:
         """Per residual block [width]: its own projection of the step's time embedding."""

@@ -23,18 +23,23 @@ SMALLEST_FOLDED_ALPHA = 1e-3
 
 
 def plain_weight(w: Weights, name: str) -> np.ndarray:
-    """The weight of `name` with weight norm folded, f32: g * v / |v|, the norm taken per slice of axis 0.
+    """`exact_weight` in f32."""
+    return exact_weight(w, name).astype(np.float32)
+
+
+def exact_weight(w: Weights, name: str) -> np.ndarray:
+    """The weight of `name` with weight norm folded, f64: g * v / |v|, the norm taken per slice of axis 0.
 
     Understands a plain weight, today's keys (parametrizations.weight.original0/1) and the older weight_g/weight_v.
     """
     if f"{name}.weight" in w:
-        return w[f"{name}.weight"]
+        return w[f"{name}.weight"].astype(np.float64)
     new, old = f"{name}.parametrizations.weight.original", f"{name}.weight_"
     first, second = (f"{new}0", f"{new}1") if f"{new}0" in w else (f"{old}g", f"{old}v")
     magnitude, direction = w[first].astype(np.float64), w[second].astype(np.float64)
     axes = tuple(range(1, direction.ndim))
     norm = np.sqrt((direction**2).sum(axis=axes, keepdims=True))
-    return (direction * (magnitude / norm)).astype(np.float32)
+    return direction * (magnitude / norm)
 
 
 def conv(
@@ -73,7 +78,7 @@ def build_f0(config: Tagged, state: dict[str, np.ndarray], store: int) -> Graph:
     return g
 
 
-class _Decoder:
+class Decoder:
     """Builds the graph `hift_decoder`."""
 
     def __init__(self, config: Tagged, weights: Weights, numbers: Numbers):
@@ -138,6 +143,10 @@ class _Decoder:
         x = conv(self.g, spectrum, weight, self.w[f"{name}.bias"], name, pad, stride=step)
         return self._residual(x, self.w.sub(f"source_resblocks.{i}"))
 
+    def _conv(self, x: str, weight: np.ndarray, bias: np.ndarray, name: str, dilation: int = 1) -> str:
+        """A convolution of a residual block."""
+        return same_conv(self.g, x, weight, bias, name, dilation)
+
     def _residual(self, x: str, w: Weights) -> str:
         """Dilated residual convolutions with Snake activations, x + sin^2(a x) / a (https://arxiv.org/abs/2006.08195).
 
@@ -154,9 +163,9 @@ class _Decoder:
             t, first = self._snake(x, alpha1, first, scale_input=True, name=f"{w.prefix}activations1.{i}")
             if _foldable(alpha2):
                 first, bias1 = first * alpha2[:, None, None], bias1 * alpha2
-            t = same_conv(g, t, first, bias1, f"{w.prefix}convs1.{i}", dilation)
+            t = self._conv(t, first, bias1, f"{w.prefix}convs1.{i}", dilation)
             t, second = self._snake(t, alpha2, second, scale_input=False, name=f"{w.prefix}activations2.{i}")
-            x = g("Add", same_conv(g, t, second, bias2, f"{w.prefix}convs2.{i}"), x)
+            x = g("Add", self._conv(t, second, bias2, f"{w.prefix}convs2.{i}"), x)
         return x
 
     def _dilation(self, prefix: str, i: int, sizes: list[list[int]]) -> int:
@@ -185,11 +194,16 @@ class _Decoder:
     def _stft(self, source: str) -> str:
         """[B, n_fft + 2, frames]: real parts, then imaginary parts, centred with reflection, as torch.stft."""
         g, n = self.g, self.n_fft
-        cos, sin = _fourier(n)
-        window = _hann(n)
-        kernel = np.concatenate([cos * window, -sin * window])[:, None]
         padded = g("Pad", source, g.ints(0, 0, n // 2, 0, 0, n // 2), mode="reflect")
-        return g("Conv", padded, g.raw(kernel.astype(np.float32), "stft"), strides=[self.hop])
+        return g("Conv", padded, g.raw(stft_kernel(n), "stft"), strides=[self.hop])
+
+    def _spectrum(self, x: str) -> str:
+        """[B, n_fft + 2, frames]: real and imaginary parts from log magnitudes and phase angles."""
+        g, half = self.g, self.n_fft // 2 + 1
+        magnitude, phase = g("Split", x, g.ints(half, half), out=2, axis=1)
+        magnitude = g("Min", g("Exp", magnitude), g.number(MAX_MAGNITUDE))
+        phase = g("Sin", phase)
+        return g("Concat", g("Mul", magnitude, g("Cos", phase)), g("Mul", magnitude, g("Sin", phase)), axis=1)
 
     def _istft(self, x: str) -> str:
         """[B, 1, samples] from log magnitudes and phase angles, as torch.istft.
@@ -198,22 +212,31 @@ class _Decoder:
         at both ends by the transposed convolution's padding.
         """
         g, n = self.g, self.n_fft
-        half = n // 2 + 1
-        magnitude, phase = g("Split", x, g.ints(half, half), out=2, axis=1)
-        magnitude = g("Min", g("Exp", magnitude), g.number(MAX_MAGNITUDE))
-        phase = g("Sin", phase)
-        spectrum = g("Concat", g("Mul", magnitude, g("Cos", phase)), g("Mul", magnitude, g("Sin", phase)), axis=1)
-        cos, sin = _fourier(n)
-        window = _hann(n)
-        twice = np.where((np.arange(half) == 0) | (np.arange(half) == n // 2), 1.0, 2.0)[:, None]
-        kernel = np.concatenate([cos * twice, -sin * twice]) * window / n
         trim = {"strides": [self.hop], "pads": [n // 2, n // 2]}
-        audio = g("ConvTranspose", spectrum, g.raw(kernel[:, None].astype(np.float32), "istft"), **trim)
+        audio = g("ConvTranspose", self._spectrum(x), g.raw(istft_kernel(n), "istft"), **trim)
         frames = g("Slice", g("Shape", x), g.ints(2), g.ints(3))
         ones = g("Expand", g.number(1), g("Concat", g.ints(1, 1), frames, axis=0))
-        squared = (window**2)[None, None].astype(np.float32)
-        envelope = g("ConvTranspose", ones, g.raw(squared, "istft_envelope"), **trim)
+        envelope = g("ConvTranspose", ones, g.raw(squared_window(n), "istft_envelope"), **trim)
         return g("Div", audio, envelope)
+
+
+def stft_kernel(n: int) -> np.ndarray:
+    """f32 [n + 2, 1, n]: a windowed Fourier transform as a convolution; real parts, then imaginary parts."""
+    cos, sin = _fourier(n)
+    return np.concatenate([cos * _hann(n), -sin * _hann(n)])[:, None].astype(np.float32)
+
+
+def istft_kernel(n: int) -> np.ndarray:
+    """f32 [n + 2, 1, n]: the inverse of `stft_kernel`'s transform, windowed, as a transposed convolution."""
+    cos, sin = _fourier(n)
+    bins = np.arange(n // 2 + 1)
+    twice = np.where((bins == 0) | (bins == n // 2), 1.0, 2.0)[:, None]
+    return (np.concatenate([cos * twice, -sin * twice]) * _hann(n) / n)[:, None].astype(np.float32)
+
+
+def squared_window(n: int) -> np.ndarray:
+    """f32 [1, 1, n]: what an inverse transform's overlap-add has to be divided by, overlapped itself."""
+    return (_hann(n) ** 2)[None, None].astype(np.float32)
 
 
 def _foldable(alpha: np.ndarray) -> bool:
@@ -233,7 +256,7 @@ def _fourier(n: int) -> tuple[np.ndarray, np.ndarray]:
 
 def build_decoder(config: Tagged, state: dict[str, np.ndarray], store: int) -> Graph:
     """The graph `hift_decoder` from the yaml's `hift` and the state of hift.pt. Computes in f32."""
-    return _Decoder(config, Weights(state, "hift.pt"), Numbers(F32, store)).build()
+    return Decoder(config, Weights(state, "hift.pt"), Numbers(F32, store)).build()
 
 
 def source_parameters(config: Tagged, state: dict[str, np.ndarray]) -> dict[str, object]:

@@ -1,8 +1,9 @@
-"""The language model of generation 2: Qwen2 over one id space of text, speech and two special rows.
+"""The language model of generations 2 and 3: Qwen2 over one id space of text, speech and special rows.
 
 Source: Qwen2 (https://arxiv.org/abs/2407.10671; RMS norm, rotary positions, grouped queries, SwiGLU) and CosyVoice
-`llm/llm.py` (Qwen2LM: speech embedding, sos and task rows, speech head). Prefill and decode are one graph; keys and
-values live in a fixed buffer that GroupQueryAttention updates in place. The text head is never used and not exported.
+`llm/llm.py` (Qwen2LM and CosyVoice3LM: speech embedding, special rows, speech head). Prefill and decode are one graph;
+keys and values live in a fixed buffer that GroupQueryAttention updates in place. The text head is never used and not
+exported.
 """
 
 from __future__ import annotations
@@ -13,9 +14,11 @@ from .errors import ExportError
 from .graph import F16, F32, I32, I64, MS, Graph, Numbers
 from .layers import Weights, silu
 from .quantize import block_matmul, int8_table
+from .speech_ids import speech_ids
 
 # Hugging Face's Qwen2Config, for fields that config.json leaves out.
 DEFAULTS = {"rope_theta": 10000.0, "rms_norm_eps": 1e-6, "num_attention_heads": 32}
+OWN_ROWS = "llm_embedding.weight"  # generation 2's sos and task rows; generation 3 keeps them in the speech table
 
 
 class _Model:
@@ -85,10 +88,11 @@ class _Model:
         return self.g.raw(np.cos(angle).astype(kind), "rope_cos"), self.g.raw(np.sin(angle).astype(kind), "rope_sin")
 
     def _embed(self, ids: str) -> str:
-        """Rows of the one table [text | speech | sos, task]."""
+        """Rows of the one table [text | speech], behind which generation 2 has [sos, task]."""
         g = self.g
         parts = [self.layers_w.raw("embed_tokens.weight"), self.w.raw("speech_embedding.weight")]
-        parts.append(self.w.raw("llm_embedding.weight"))
+        if OWN_ROWS in self.w:
+            parts.append(self.w.raw(OWN_ROWS))
         if self.int8:
             return int8_table(g, ids, parts, "embedding")
         kind = np.float16 if F16 in (g.numbers.compute, g.numbers.store) else np.float32
@@ -145,12 +149,11 @@ class _Model:
 
 
 def build(
-    config: dict, state: dict[str, np.ndarray], numbers: Numbers, max_positions: int
+    config: dict, state: dict[str, np.ndarray], numbers: Numbers, max_positions: int, speech_tokens: int
 ) -> tuple[Graph, dict[str, object]]:
     """The graph `llm` and the manifest's numbers that follow from its weights."""
     model = _Model(config, Weights(state, "llm.pt"), numbers, max_positions)
     graph = model.build()
-    special = model.text_vocab + model.speech_vocab
     facts = {
         "layers": model.layers,
         "kv_heads": model.kv_heads,
@@ -160,7 +163,5 @@ def build(
         "text_vocab": model.text_vocab,
         "speech_offset": model.text_vocab,
         "speech_vocab": model.speech_vocab,
-        "sos_id": special,
-        "task_id": special + 1,
     }
-    return graph, facts
+    return graph, facts | speech_ids(speech_tokens, model.text_vocab, model.speech_vocab, OWN_ROWS in model.w)

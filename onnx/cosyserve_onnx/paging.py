@@ -140,22 +140,26 @@ class Span:
 class Tails:
     """The last input frames of all causal convolutions of a graph, side by side in one arena."""
 
-    def __init__(self, arenas: Arenas, widths: dict[str, int], rows: tuple[str, str]):
+    def __init__(self, arenas: Arenas, widths: dict[str, int], rows: tuple[str, str], frames: int = TAIL_FRAMES):
         """`widths`: channels by convolution; `rows`: arena rows [B] to read and [B, 1] to write."""
-        self.g, self._arenas, self._write = arenas.g, arenas, rows[1]
-        self._shape = [TAIL_FRAMES, sum(widths.values())]
+        self.g, self._arenas, self._write, self._frames = arenas.g, arenas, rows[1], frames
+        self._shape = [frames, sum(widths.values())]
         self._arena = arenas.open("tails", "tail", self._shape)
         before = arenas.read(self._arena, rows[0], self._shape)
         parts = self.g("Split", before, self.g.ints(*widths.values()), out=len(widths), axis=2)
         self._before = dict(zip(widths, [parts] if len(widths) == 1 else parts, strict=True))
         self._after = dict.fromkeys(widths, "")
 
-    def windows(self, name: str, x: str, places: str) -> str:
-        """[B, N, 3 C]: every frame of x [B, N, C] behind the two before it."""
+    def extend(self, name: str, x: str) -> str:
+        """x [B, N, C] behind the tail [B, frames, C] of convolution `name`, whose next tail this makes."""
         g = self.g
         seen = g("Concat", self._before[name], x, axis=1)
-        self._after[name] = g("Slice", seen, g.ints(-TAIL_FRAMES), g.ints(2**31), g.ints(1))
-        return windows(g, seen, places)
+        self._after[name] = g("Slice", seen, g.ints(-self._frames), g.ints(2**31), g.ints(1))
+        return seen
+
+    def windows(self, name: str, x: str, places: str) -> str:
+        """[B, N, (frames + 1) C]: every frame of x [B, N, C] behind those before it."""
+        return windows(self.g, self.extend(name, x), places)
 
     def close(self) -> None:
         """Writes every tail."""

@@ -1,8 +1,8 @@
 """Bundles of a real model's shape with random weights, made without a checkpoint.
 
 They cost a server what the real model costs (every layer, every table) and say noise, so speed and memory can be
-measured where no checkpoint may be had. The state dictionaries below have CosyVoice 2's own names and shapes and go
-through the same builders as a checkpoint's. The stop tokens are never drawn and the least and most speech tokens per
+measured where no checkpoint may be had. The state dictionaries here and in random_dit.py have a checkpoint's own names
+and shapes and go through the same builders. The stop tokens are never drawn and the least and most speech tokens per
 text token are equal, so a text of n tokens always gives `RATIO` * n speech tokens.
 
 Text tokenizer, speaker encoder and speech tokenizer are not random but lent by another bundle: their cost is small and
@@ -11,8 +11,7 @@ happens once per prompt recording.
 
 from __future__ import annotations
 
-import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,14 +19,15 @@ from typing import Any
 import numpy as np
 from tokenizers import Tokenizer
 
-from . import hyper_yaml
+from . import hyper_yaml, random_dit
 from .checkpoint import Checkpoint
+from .drawn import BINS, SPEAKER, SPEECH_TOKENS, Drawn
 from .errors import ExportError
 
 RATIO = 6.0  # speech tokens per text token: English and Mandarin speech have 4 to 9
 NEVER = -1e4  # bias of the stop tokens: their probability is 0 and fp16 holds it
-SPEECH_TOKENS, STOPS = 6561, 3
-SPEAKER, BINS = 192, 80
+GENERATIONS = (2, 3)
+STOPS = {2: 3, 3: 200}  # rows and outputs behind the speech tokens
 UP_LAYERS = 4  # of the encoder behind the upsampling; the reference fixes it
 PROMPT_TOKENS = 87  # of the voice with a prompt: 3.5 s
 PROMPT_TEXT = "希望你以后能够做的比我还好呦。"
@@ -67,15 +67,7 @@ SIZES = {
     "tiny": Size(2, 64, 4, 2, 128, 4960, 64, 4, 128, 2, 64, 16, 2, 2, 4, 64, 64),
 }
 
-_YAML = """
-sample_rate: 24000
-token_frame_rate: 25
-token_mel_ratio: 2
-llm: !new:cosyvoice.llm.llm.Qwen2LM
-    speech_token_size: 6561
-    mix_ratio: [5, 15]
-    sampling: !name:cosyvoice.utils.common.ras_sampling {{top_p: 0.8, top_k: 25, win_size: 10, tau_r: 0.1}}
-flow: !new:cosyvoice.flow.flow.CausalMaskedDiffWithXvec
+_FLOW = """flow: !new:cosyvoice.flow.flow.CausalMaskedDiffWithXvec
     output_size: 80
     spk_embed_dim: 192
     pre_lookahead_len: 3
@@ -101,7 +93,16 @@ flow: !new:cosyvoice.flow.flow.CausalMaskedDiffWithXvec
             act_fn: 'gelu'
             static_chunk_size: 50
             num_decoding_left_chunks: -1
-hift: !new:cosyvoice.hifigan.generator.HiFTGenerator
+"""
+_YAML = """
+sample_rate: 24000
+token_frame_rate: 25
+token_mel_ratio: 2
+llm: !new:cosyvoice.llm.llm.{language_model}
+    speech_token_size: 6561
+    mix_ratio: [5, 15]
+    sampling: !name:cosyvoice.utils.common.ras_sampling {{top_p: 0.8, top_k: 25, win_size: 10, tau_r: 0.1}}
+{flow}hift: !new:cosyvoice.hifigan.generator.{vocoder}
     in_channels: 80
     base_channels: {s.vocoder}
     nb_harmonics: 8
@@ -118,66 +119,19 @@ hift: !new:cosyvoice.hifigan.generator.HiFTGenerator
     lrelu_slope: 0.1
     audio_limit: 0.99
 feat_extractor: !name:matcha.utils.audio.mel_spectrogram
-    {{n_fft: 1920, num_mels: 80, sampling_rate: 24000, hop_size: 480, win_size: 1920, fmin: 0, fmax: 8000}}
+    {{n_fft: 1920, num_mels: 80, sampling_rate: 24000, hop_size: 480, win_size: 1920, fmin: 0, fmax: {fmax}}}
 """
 
 
-@dataclass(frozen=True)
-class _Spec:
-    shape: tuple[int, ...]
-    std: float
-    mean: float = 0.0
-    tail: tuple[int, float] = (0, 0.0)  # the last so many rows are this number
+def llm_state(s: Size, seed: int, generation: int = 2) -> Drawn:
+    """llm.pt. Residual branches shrink with the depth, so the residual stream stays near 1.
 
-
-class Drawn(Mapping):
-    """A state dictionary whose arrays (f32) are drawn when they are asked for, the same each time; none is kept."""
-
-    def __init__(self, seed: int):
-        self._seed, self._specs = seed, {}
-
-    def __getitem__(self, name: str) -> np.ndarray:
-        spec = self._specs[name]
-        generator = np.random.Generator(np.random.SFC64([self._seed, zlib.crc32(name.encode())]))
-        array = generator.standard_normal(spec.shape, np.float32)
-        array *= np.float32(spec.std)
-        array += np.float32(spec.mean)
-        rows, value = spec.tail
-        if rows:
-            array[-rows:] = value
-        return array
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._specs)
-
-    def __len__(self) -> int:
-        return len(self._specs)
-
-    def table(self, name: str, rows: int, width: int, std: float) -> None:
-        """`name`.weight, an embedding."""
-        self._specs[f"{name}.weight"] = _Spec((rows, width), std)
-
-    def vector(self, name: str, width: int, std: float, mean: float = 0.0, tail: tuple[int, float] = (0, 0.0)) -> None:
-        """`name`, one number per channel."""
-        self._specs[name] = _Spec((width,), std, mean, tail)
-
-    def layer(self, name: str, out: int, inside: int, *taps: int, gain: float = 1.0, bias: bool = True) -> None:
-        """A linear layer or convolution whose outputs are `gain` times as large as its inputs."""
-        self._specs[f"{name}.weight"] = _Spec((out, inside, *taps), gain / float(np.sqrt(inside * np.prod(taps))))
-        if bias:
-            self.vector(f"{name}.bias", out, 0.05)
-
-    def norm(self, name: str, width: int, mean: float = 1.0) -> None:
-        """A layer norm."""
-        self.vector(f"{name}.weight", width, mean / 10, mean)
-        self.vector(f"{name}.bias", width, 0.1 * mean)
-
-
-def llm_state(s: Size, seed: int) -> Drawn:
-    """llm.pt. Residual branches shrink with the depth, so the residual stream stays near 1."""
-    d, model = Drawn(seed), "llm.model.model."
-    d.table("llm_embedding", 2, s.hidden, 0.5)
-    d.table("speech_embedding", SPEECH_TOKENS + STOPS, s.hidden, 0.5)
+    Generation 3's head has a bias here that the model's has not: without it the stop tokens would be drawn.
+    """
+    d, model, rows = Drawn(seed), "llm.model.model.", SPEECH_TOKENS + STOPS[generation]
+    if generation == 2:
+        d.table("llm_embedding", 2, s.hidden, 0.5)
+    d.table("speech_embedding", rows, s.hidden, 0.5)
     d.table(f"{model}embed_tokens", s.text_vocab, s.hidden, 0.5)
     branch = float((2 * s.layers) ** -0.5)
     keys = s.kv_heads * s.hidden // s.heads
@@ -193,8 +147,8 @@ def llm_state(s: Size, seed: int) -> Drawn:
             d.vector(f"{name}{part}.weight", s.hidden, 0.1, 1.0)
     d.vector(f"{model}norm.weight", s.hidden, 0.1, 1.0)
     # Logits spread as a trained model's: a nucleus of tens, not of thousands.
-    d.layer("llm_decoder", SPEECH_TOKENS + STOPS, s.hidden, gain=2.5)
-    d.vector("llm_decoder.bias", SPEECH_TOKENS + STOPS, 0.05, tail=(STOPS, NEVER))
+    d.layer("llm_decoder", rows, s.hidden, gain=2.5)
+    d.vector("llm_decoder.bias", rows, 0.05, tail=(STOPS[generation], NEVER))
     return d
 
 
@@ -265,14 +219,17 @@ def _stage(d: Drawn, name: str, inside: int, s: Size) -> None:
         d.norm(f"{t}norm3", c)
 
 
-def hift_state(s: Size, seed: int) -> Drawn:
+def hift_state(s: Size, seed: int, causal: bool = False) -> Drawn:
     """hift.pt, weight norm folded. f0 lies around 150 Hz; the last layer's bias sets the noise's level."""
     d, c = Drawn(seed), s.vocoder
     d.layer("m_source.l_linear", 1, 9)
-    d.layer("conv_pre", c, BINS, 7, gain=0.3)
+    d.layer("conv_pre", c, BINS, 5 if causal else 7, gain=0.3)
     for i, (taps, source, rate) in enumerate(((16, 30, 8), (11, 6, 5), (7, 1, 3))):
         out = c >> (i + 1)
-        d.layer(f"ups.{i}", 2 * out, out, taps, gain=float(np.sqrt(rate / 2)))
+        if causal:
+            d.layer(f"ups.{i}", out, 2 * out, taps)
+        else:
+            d.layer(f"ups.{i}", 2 * out, out, taps, gain=float(np.sqrt(rate / 2)))
         d.vector(f"ups.{i}.bias", out, 0.05)
         d.layer(f"source_downs.{i}", out, 18, source)
         _residual(d, f"source_resblocks.{i}.", out, (7, 7, 11)[i])
@@ -281,7 +238,7 @@ def hift_state(s: Size, seed: int) -> Drawn:
     d.layer("conv_post", 18, c >> 3, 7, gain=0.1)
     d.vector("conv_post.bias", 18, 0.5, 0.4)
     for i in range(5):
-        d.layer(f"f0_predictor.condnet.{2 * i}", s.pitch, BINS if i == 0 else s.pitch, 3)
+        d.layer(f"f0_predictor.condnet.{2 * i}", s.pitch, BINS if i == 0 else s.pitch, 4 if causal and i == 0 else 3)
     d.layer("f0_predictor.classifier", 1, s.pitch, gain=20.0)
     d.vector("f0_predictor.classifier.bias", 1, 0.0, 150.0)
     return d
@@ -300,6 +257,7 @@ class RandomCheckpoint(Checkpoint):
     """A checkpoint that is drawn instead of read."""
 
     size: Size = field(default=SIZES["tiny"], kw_only=True)
+    dit: random_dit.Size = field(default=random_dit.SIZES["tiny"], kw_only=True)  # of generation 3's flow
     seed: int = field(default=0, kw_only=True)
 
     @property
@@ -308,7 +266,13 @@ class RandomCheckpoint(Checkpoint):
         return heads | {"rope_theta": 1e6, "rms_norm_eps": 1e-6}
 
     def state(self, name: str) -> Mapping[str, np.ndarray]:
-        return {"llm": llm_state, "flow": flow_state, "hift": hift_state}[name](self.size, self.seed)
+        if name == "llm":
+            return llm_state(self.size, self.seed, self.generation)
+        if self.generation == 3:
+            return (
+                random_dit.flow_state(self.dit, self.seed) if name == "flow" else hift_state(self.size, self.seed, True)
+            )
+        return {"flow": flow_state, "hift": hift_state}[name](self.size, self.seed)
 
     def tokenizer(self) -> Tokenizer:
         return Tokenizer.from_file(str(self.files["tokenizer"]))
@@ -330,7 +294,7 @@ class RandomCheckpoint(Checkpoint):
         return {"random": {"embedding": normal(1, SPEAKER)}, "random-prompted": prompted}
 
 
-def random_checkpoint(size: str, seed: int, lender: Path = BUNDLED) -> RandomCheckpoint:
+def random_checkpoint(size: str, seed: int, lender: Path = BUNDLED, generation: int = 2) -> RandomCheckpoint:
     """A checkpoint of `size` whose prompt encoders and tokenizer are those of the bundle `lender`."""
     if size not in SIZES:
         raise ExportError(f"size {size!r} is not one of {', '.join(SIZES)}")
@@ -338,5 +302,14 @@ def random_checkpoint(size: str, seed: int, lender: Path = BUNDLED) -> RandomChe
     missing = [str(path) for path in files.values() if not path.is_file()]
     if missing:
         raise ExportError(f"{', '.join(missing)}: missing; --lender names a bundle that has them")
-    yaml = hyper_yaml.loads(_YAML.format(s=SIZES[size]))
-    return RandomCheckpoint(Path(f"random-{size}"), 2, yaml, files, (RATIO, RATIO), size=SIZES[size], seed=seed)
+    s, dit = SIZES[size], random_dit.SIZES[size]
+    if generation == 3:
+        name, flow, fmax = f"random-v3-{size}", random_dit.YAML.format(s=dit), "null"
+        classes = {"language_model": "CosyVoice3LM", "vocoder": "CausalHiFTGenerator"}
+    else:
+        name, flow, fmax = f"random-{size}", _FLOW.format(s=s), "8000"
+        classes = {"language_model": "Qwen2LM", "vocoder": "HiFTGenerator"}
+    yaml = hyper_yaml.loads(_YAML.format(s=s, flow=flow, fmax=fmax, **classes))
+    if generation == 3:
+        yaml["hift"].value["conv_pre_look_right"] = 4
+    return RandomCheckpoint(Path(name), generation, yaml, files, (RATIO, RATIO), size=s, dit=dit, seed=seed)

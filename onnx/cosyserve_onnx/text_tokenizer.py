@@ -1,7 +1,7 @@
 """Writes `tokenizer.json`: Qwen2's byte-level BPE with CosyVoice's added tokens.
 
 Ids must equal the reference's, which loads vocab.json and merges.txt through Hugging Face's Qwen2 tokenizer and then
-adds the special tokens of its `tokenizer/tokenizer.py`, in that order, after the vocabulary.
+adds special tokens (special_tokens.py), in that order, after the vocabulary.
 """
 
 from __future__ import annotations
@@ -12,15 +12,7 @@ from pathlib import Path
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers
 
 from .errors import ExportError
-
-END_OF_PROMPT = "<|endofprompt|>"
-
-_CHAT = ["<|endoftext|>", "<|im_start|>", "<|im_end|>", END_OF_PROMPT]
-_SOUNDS = (
-    "[breath] <strong> </strong> [noise] [laughter] [cough] [clucking] [accent] [quick_breath] <laughter> </laughter> "
-    "[hissing] [sigh] [vocalized-noise] [lipsmack] [mn]"
-).split()
-SPECIAL_TOKENS = {2: _CHAT + _SOUNDS}
+from .special_tokens import SPECIAL_TOKENS
 
 # Qwen2's splitter: contractions, words with one leading non-letter, single digits, punctuation runs, line ends, spaces.
 _SPLIT = (
