@@ -232,23 +232,59 @@ proptest! {
     }
 }
 
-/// Guarantees that rows of a batch do not touch each other, where one begins, one goes on and one ends.
+/// The graphs, and what their runs were and gave.
+struct Recorded<'a>(&'a VocoderGraphs, RefCell<Vec<(VocoderRun, Ran)>>);
+
+impl VocoderRuns for Recorded<'_> {
+    fn has_fixed_widths(&self) -> bool {
+        false
+    }
+
+    fn run(&self, run: VocoderRun) -> Result<Ran> {
+        let ran = VocoderRuns::run(self.0, run.clone())?;
+        self.1.borrow_mut().push((run, ran.clone()));
+        Ok(ran)
+    }
+}
+
+/// Guarantees that rows of a batch do not touch each other, where one begins, one goes on, one ends and one is nothing,
+/// as in a batch that is filled up.
 #[test]
 fn rows_of_a_batch_are_on_their_own() {
     let bundle = bundle_3();
-    let graphs = vocoder_graphs_of(&bundle);
-    let mel = Golden::open("stream_3").matrix("full/chunk0/hift_mel");
-    let first = VocoderRun::f0(mel::frames(&mel, 0, 23));
-    let begun = graphs.run(&[&first]).unwrap().remove(0);
-    let next = VocoderRun {
-        caches: begun.caches.clone(),
-        ..VocoderRun::f0(mel::frames(&mel, 20, 43))
-    };
-    let other = VocoderRun::f0(mel::frames(&mel, 50, 73));
-    let together = graphs.run(&[&next, &first, &other]).unwrap();
-    for (run, row) in [&next, &first, &other].into_iter().zip(&together) {
-        let alone = graphs.run(&[run]).unwrap().remove(0);
-        assert!(max_error(&row.values, &alone.values) <= 1e-3);
-        assert_eq!(row.caches.len(), alone.caches.len());
+    let (graphs, vocoder) = (vocoder_graphs_of(&bundle), Vocoder::new(&bundle).unwrap());
+    let mel = mel::frames(&Golden::open("stream_3").matrix("full/chunk0/hift_mel"), 0, 79);
+    let recorded = Recorded(&graphs, RefCell::default());
+    // The decoder then runs four times over 20 frames, the last one of them behind the end.
+    spoken(&vocoder, &recorded, &mel, &[24, 44, 64], true);
+    for decodes in [false, true] {
+        let all = recorded.1.borrow();
+        let alone: Vec<_> = all
+            .iter()
+            .filter(|(run, _)| run.decode.is_some() == decodes)
+            .collect();
+        let width = alone[1].0.mel.cols;
+        let alike: Vec<_> = alone
+            .into_iter()
+            .filter(|(run, _)| run.mel.cols == width)
+            .collect();
+        assert!(alike.len() >= 3);
+        let mut nothing = alike[0].0.clone();
+        nothing.mel.data.fill(0.0);
+        nothing.caches.clear();
+        if let Some(decode) = &mut nothing.decode {
+            decode.source.fill(0.0);
+            decode.valid = 0;
+        }
+        let batch: Vec<_> = alike.iter().map(|(run, _)| run).chain([&nothing]).collect();
+        let together = graphs.run(&batch).unwrap();
+        for ((_, alone), row) in alike.iter().zip(&together) {
+            assert!(max_error(&row.values, &alone.values) <= 1e-4);
+            assert_eq!(row.caches.len(), alone.caches.len());
+            for (kept, expected) in row.caches.iter().zip(&alone.caches) {
+                let range = expected.iter().fold(1.0f32, |range, v| range.max(v.abs()));
+                assert!(max_error(kept, expected) <= 1e-4 * range);
+            }
+        }
     }
 }
