@@ -15,6 +15,7 @@ VENV := .venv
 VENV_READY := $(VENV)/.ready
 BUNDLES := target/test-bundles
 TINY := $(BUNDLES)/tiny-cosyvoice2
+TINY3 := $(BUNDLES)/tiny-cosyvoice3
 EXPORTER := $(shell find onnx/cosyserve_onnx -name '*.py' 2>/dev/null)
 PYTEST_DIRS := onnx/tests tests/clients
 
@@ -50,7 +51,18 @@ $(TINY)/bundle.json: $(VENV_READY) $(EXPORTER) tests/goldens/tiny-cosyvoice2.tar
 	mv $(BUNDLES)/part/bundle $(TINY)
 	rm -rf $(BUNDLES)/part
 
-test-bundle: $(TINY)/bundle.json ## Exports the bundle that the tests run on
+# The archive of generation 3 leaves out what the other one has.
+$(TINY3)/bundle.json: $(VENV_READY) $(EXPORTER) tests/goldens/tiny-cosyvoice2.tar.xz tests/goldens/tiny-cosyvoice3.tar.xz
+	rm -rf $(BUNDLES)/part3 $(TINY3)
+	mkdir -p $(BUNDLES)/part3
+	tar -xJf tests/goldens/tiny-cosyvoice2.tar.xz -C $(BUNDLES)/part3
+	tar -xJf tests/goldens/tiny-cosyvoice3.tar.xz -C $(BUNDLES)/part3
+	cd $(BUNDLES)/part3 && mv CosyVoice2-0.5B/{CosyVoice-BlankEN,campplus.onnx} Fun-CosyVoice3-0.5B/
+	$(VENV)/bin/python -m cosyserve_onnx export $(BUNDLES)/part3/Fun-CosyVoice3-0.5B $(BUNDLES)/part3/bundle
+	mv $(BUNDLES)/part3/bundle $(TINY3)
+	rm -rf $(BUNDLES)/part3
+
+test-bundle: $(TINY)/bundle.json $(TINY3)/bundle.json ## Exports the bundles that the tests run on
 
 test: test-rust test-python ## Runs every test
 

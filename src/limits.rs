@@ -70,10 +70,12 @@ pub const VOCODER_BATCH_FRAMES: usize = 4_096;
 /// New mel frames of a streamed vocoder run on CUDA, where every other width costs a new plan: a chunk's.
 pub const VOCODER_NEW_FRAMES: usize = 50;
 /// Mel frames of the first one, ascending: the shortest first chunk, one between, a whole chunk (the stretch holds one
-/// frame back).
+/// frame back). Generation 3's look-ahead is among them.
 pub const VOCODER_FIRST_FRAMES: [usize; 3] = [20, 34, 49];
 /// Rows of batched vocoder runs on CUDA, ascending; the last is `VOCODER_BATCH`.
 pub const VOCODER_ROWS: [usize; 5] = [1, 2, 4, 8, VOCODER_BATCH];
+/// Draws before the first number of a bundle's fixed source noise: a second's work when the bundle is loaded.
+pub const SOURCE_NOISE_SKIP: u64 = 1 << 28;
 /// Requests that may wait for a lane when the command line does not say otherwise.
 pub const QUEUE_LENGTH: usize = 64;
 /// Time one request may take, from its arrival to its last sample, unless the command line says otherwise.

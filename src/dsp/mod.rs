@@ -10,6 +10,7 @@
 //! | [`fade`] | Hamming cross-fade of chunks | CosyVoice's streaming joins |
 //! | [`stretch`] | speed change of a mel, whole or chunk by chunk | `torch` linear interpolation |
 //! | [`source`] | harmonic-plus-noise excitation of the vocoder | NSF / HiFT source module |
+//! | [`noise`] | the fixed noise of generation 3's excitation | MT19937, `torch.rand` |
 //!
 //! Signals are mono `f32` in [-1, 1] unless a function says otherwise. Two-dimensional results are [`Matrix`],
 //! row-major, and every function says which axis its rows are. Where the reference works in single precision but
@@ -18,6 +19,7 @@
 pub mod fade;
 pub mod fbank;
 pub mod mel;
+pub mod noise;
 #[cfg(test)]
 mod parity;
 pub mod resample;

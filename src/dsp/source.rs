@@ -84,6 +84,27 @@ impl HarmonicSource {
             .collect()
     }
 
+    /// Where the phases of an utterance begin that [`HarmonicSource::render_next`] makes.
+    pub fn begin(&self) -> RunningPhases {
+        RunningPhases(vec![0.0; self.params.harmonics + 1])
+    }
+
+    /// As [`HarmonicSource::render`] for the next frames of an utterance: however its `f0` is cut, the samples are the
+    /// same. For [`PhaseRule::Held`] alone; the others look beyond a frame.
+    pub fn render_next(
+        &self,
+        phases: &mut RunningPhases,
+        f0: &[f32],
+        noise: impl FnMut() -> f32,
+    ) -> Vec<f32> {
+        let mut running = Phases::new(&self.params, f0, &[]);
+        running.sum.copy_from_slice(&phases.0);
+        let mut out = Vec::with_capacity(f0.len() * self.params.hop);
+        self.each_sample(&mut running, noise, |sines| out.push(self.merge(sines)));
+        phases.0 = running.sum;
+        out
+    }
+
     /// The merged source of `f0` (hertz, one per frame; 0 or below the threshold is unvoiced): `f0.len() * hop`
     /// samples in (-1, 1).
     ///
@@ -91,31 +112,37 @@ impl HarmonicSource {
     /// generations 1 and 2). `start` holds the start phases ([`HarmonicSource::start_phases`]); missing ones are 0.
     pub fn render(&self, f0: &[f32], start: &[f32], noise: impl FnMut() -> f32) -> Vec<f32> {
         let mut out = Vec::with_capacity(f0.len() * self.params.hop);
-        let (weight, bias) = (&self.params.merge_weight, self.params.merge_bias);
-        self.each_sample(f0, start, noise, |sines| {
-            let merged: f32 = sines.iter().zip(weight).map(|(s, w)| s * w).sum();
-            out.push((merged + bias).tanh());
-        });
+        let mut phases = Phases::new(&self.params, f0, start);
+        self.each_sample(&mut phases, noise, |sines| out.push(self.merge(sines)));
         out
+    }
+
+    fn merge(&self, sines: &[f32]) -> f32 {
+        let merged: f32 = sines
+            .iter()
+            .zip(&self.params.merge_weight)
+            .map(|(s, w)| s * w)
+            .sum();
+        (merged + self.params.merge_bias).tanh()
     }
 
     /// The sines with their noise before they are merged, sample after sample ([f0.len() * hop, harmonics + 1]).
     pub fn sines(&self, f0: &[f32], start: &[f32], noise: impl FnMut() -> f32) -> Vec<f32> {
         let mut out = Vec::with_capacity(f0.len() * self.params.hop * (self.params.harmonics + 1));
-        self.each_sample(f0, start, noise, |sines| out.extend_from_slice(sines));
+        let mut phases = Phases::new(&self.params, f0, start);
+        self.each_sample(&mut phases, noise, |sines| out.extend_from_slice(sines));
         out
     }
 
     fn each_sample(
         &self,
-        f0: &[f32],
-        start: &[f32],
+        phases: &mut Phases<'_>,
         mut noise: impl FnMut() -> f32,
         mut sink: impl FnMut(&[f32]),
     ) {
         let p = &self.params;
         let mut current = vec![0.0f32; p.harmonics + 1];
-        let mut phases = Phases::new(p, f0, start);
+        let f0 = phases.f0;
         for (frame, pitch) in f0.iter().enumerate() {
             let voiced = *pitch > p.voiced_threshold;
             let noise_amp = if voiced { p.noise_std } else { p.sine_amp / 3.0 };
@@ -136,6 +163,10 @@ impl HarmonicSource {
         }
     }
 }
+
+/// How far the sines of an utterance have come.
+#[derive(Debug, Clone)]
+pub struct RunningPhases(Vec<f64>);
 
 /// Cycles one sample adds to each sine at pitch `f0`, whole cycles dropped.
 ///

@@ -153,9 +153,12 @@ impl Engine {
         let (request, segments) = blocking(move || stages.check(&request).map(|s| (request, s))).await?;
         let permit = self.admission.enter(deadline).await?;
         let stages = self.stages.clone();
-        let mode = request.mode.clone();
-        let (script, voice, permit) =
-            blocking(move || Ok((stages.script(&mode, segments)?, stages.condition(&mode)?, permit))).await?;
+        let (request, script, voice, permit) = blocking(move || {
+            let script = stages.script(&request.mode, segments)?;
+            let voice = stages.condition(&request.mode, &request.text)?;
+            Ok((request, script, voice, permit))
+        })
+        .await?;
         let (sink, chunks) = mpsc::channel(limits::CHUNKS_IN_FLIGHT);
         let (stages, place, underruns) = (self.stages.clone(), self.lanes.enter(), self.underruns.clone());
         tokio::task::spawn_blocking(move || {

@@ -168,7 +168,7 @@ struct Active {
 /// What the model's manifest says of sampling.
 struct Rules {
     sampling: SamplingConfig,
-    eos: usize,
+    withheld: Vec<usize>,
     stop: Vec<usize>,
 }
 
@@ -176,7 +176,11 @@ impl Active {
     /// Samples the next token from `logits`.
     fn advance(&mut self, logits: &mut [f32], rules: &Rules) {
         if self.decoded.len() < self.request.min_tokens {
-            logits[rules.eos] = f32::NEG_INFINITY;
+            for &id in &rules.withheld {
+                if let Some(logit) = logits.get_mut(id) {
+                    *logit = f32::NEG_INFINITY;
+                }
+            }
         }
         let token = sampler::sample(
             logits,
@@ -241,7 +245,7 @@ impl Work {
         let config = llm.config();
         let rules = Rules {
             sampling: config.sampling,
-            eos: config.eos,
+            withheld: config.withheld.clone(),
             stop: config.stop.clone(),
         };
         Ok(Self {

@@ -168,6 +168,25 @@ fn an_error_in_a_step_ends_those_in_it_and_no_others() {
 }
 
 #[test]
+fn what_is_withheld_does_not_end_speech_before_its_least_length() {
+    let mut bundle = bundle();
+    let llm = &mut bundle.manifest.llm;
+    llm.stop = (1..llm.speech_vocab).collect();
+    llm.withheld = llm.stop.clone();
+    let worker = LmWorker::start(load(&bundle, 1), None).unwrap();
+    let made = tokens(
+        worker
+            .join(LmRequest {
+                min_tokens: 10,
+                max_tokens: 20,
+                ..request(0)
+            })
+            .unwrap(),
+    );
+    assert!(made.unwrap().starts_with(&[0; 10]));
+}
+
+#[test]
 fn the_most_urgent_gets_the_next_free_slot() {
     let worker = worker(1, None);
     let one = |i, urgency| LmRequest {

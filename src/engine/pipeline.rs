@@ -144,7 +144,7 @@ impl<'a> Pipeline<'a> {
         })?;
         Ok(Tokens {
             stream,
-            silence: SilenceCap::new(&stages.manifest.silent_tokens),
+            silence: SilenceCap::new(&stages.manifest.silent_tokens, stages.manifest.max_silent_run),
             index,
             left: max_tokens,
             ended: false,
@@ -337,7 +337,7 @@ impl Speech {
             flow: pipeline.lane.flow.open(voice.clone(), pipeline.urgency.clone()),
             begun: None,
             stretch: StreamStretch::new(pipeline.speed),
-            state: VocoderState::default(),
+            state: pipeline.stages.vocoder.begin(),
             noise: Noise(pipeline.generator(2 * index + 1)),
         }
     }

@@ -1,20 +1,19 @@
 //! Runs of silent speech tokens are cut short before the flow (cli/model.py `llm_job`): the language model keeps them
 //! in its context, the listener does not wait for them.
 
-/// Silent tokens of a run that are kept.
-const KEPT: usize = 5;
-
 /// Counts the current run of silent tokens.
 #[derive(Debug)]
 pub struct SilenceCap<'a> {
     silent: &'a [usize],
+    kept: usize,
     run: usize,
 }
 
 impl<'a> SilenceCap<'a> {
-    /// `silent` are the model's silent tokens; none means nothing is ever dropped.
-    pub fn new(silent: &'a [usize]) -> Self {
-        Self { silent, run: 0 }
+    /// `silent` are the model's silent tokens, `kept` how many of a run are spoken; no silent ones means nothing is ever
+    /// dropped.
+    pub fn new(silent: &'a [usize], kept: usize) -> Self {
+        Self { silent, kept, run: 0 }
     }
 
     /// Whether the next token of the sequence is to be spoken.
@@ -24,7 +23,7 @@ impl<'a> SilenceCap<'a> {
             return true;
         }
         self.run += 1;
-        self.run <= KEPT
+        self.run <= self.kept
     }
 }
 
@@ -34,7 +33,7 @@ mod tests {
 
     #[test]
     fn the_sixth_silent_token_in_a_row_is_dropped() {
-        let mut cap = SilenceCap::new(&[1, 2]);
+        let mut cap = SilenceCap::new(&[1, 2], 5);
         let kept: Vec<bool> = [1, 2, 1, 1, 1, 1, 2, 9, 1]
             .iter()
             .map(|&t| cap.keeps(t))

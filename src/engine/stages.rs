@@ -4,12 +4,13 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::{Mode, PromptAudio, SpeechRequest};
+use crate::model::Bundle;
+use crate::model::bundle::{Manifest, SpecialToken};
 use crate::model::flow::FlowVoice;
 use crate::model::prompt_encoder::{PromptEncoder, PromptFeatures};
 use crate::model::vocoder::Vocoder;
-use crate::model::{Bundle, bundle::Manifest};
 use crate::runtime::{Device, Runtime};
-use crate::text::{LayoutIds, TextFrontend, TextTokenizer};
+use crate::text::{LayoutIds, TextFrontend, TextTokenizer, template};
 use crate::voice::{PromptCache, Voice, VoicePrompt, VoiceStore};
 use crate::{Error, Result, limits};
 
@@ -93,7 +94,9 @@ impl Stages {
             Mode::CrossLingual { .. } => {}
             Mode::Convert { .. } => return Ok(Vec::new()),
         }
-        let segments = self.text.segments(&request.text)?;
+        let (own, text) = self.own_prompt(&request.text)?;
+        within("tts_text (its prompt)", &own)?;
+        let segments = self.text.segments(text)?;
         segments.iter().map(|s| self.text.tokens(s)).collect()
     }
 
@@ -112,8 +115,60 @@ impl Stages {
         }
     }
 
-    /// What the mode and voice of a request give the stages (the `frontend_*` functions of cli/frontend.py).
-    pub fn condition(&self, mode: &Mode) -> Result<Conditioning> {
+    /// What the mode, the voice and the text of a request give the stages.
+    pub fn condition(&self, mode: &Mode, text: &str) -> Result<Conditioning> {
+        let conditioning = self.of_mode(mode)?;
+        match mode {
+            Mode::Convert { .. } => Ok(conditioning),
+            _ => self.prompted(conditioning, text),
+        }
+    }
+
+    /// A speaker without a prompt.
+    pub fn of_embedding(&self, embedding: Vec<f32>) -> Result<Conditioning> {
+        self.prompted(of_embedding(embedding), "")
+    }
+
+    /// With a prompt before it where the model requires one: the text's own, or else that of its training.
+    fn prompted(&self, conditioning: Conditioning, text: &str) -> Result<Conditioning> {
+        let Some(marker) = self.required_marker() else {
+            return Ok(conditioning);
+        };
+        let given = conditioning.prompt_text;
+        let (own, _) = self.own_prompt(text)?;
+        let prompt_text = match (given.contains(&marker.id), own.is_empty()) {
+            (true, _) => [given, own].concat(),
+            (false, false) => [own, given].concat(),
+            (false, true) => [self.text.tokens(&template::plain(&marker.text))?, given].concat(),
+        };
+        Ok(Conditioning {
+            prompt_text,
+            ..conditioning
+        })
+    }
+
+    /// Text ids of the prompt that a text brings itself, and the text behind it.
+    fn own_prompt<'t>(&self, text: &'t str) -> Result<(Vec<i64>, &'t str)> {
+        match self.required_marker() {
+            None => Ok((Vec::new(), text)),
+            Some(marker) => {
+                let (own, text) = self.text.own_prompt(text, &marker.text)?;
+                let tokens = own.map(|own| self.text.tokens(own)).transpose()?;
+                Ok((tokens.unwrap_or_default(), text))
+            }
+        }
+    }
+
+    /// The marker of a model that must find it in its text.
+    fn required_marker(&self) -> Option<&SpecialToken> {
+        self.manifest
+            .end_of_prompt
+            .as_ref()
+            .filter(|marker| marker.required)
+    }
+
+    /// What mode and voice give (the `frontend_*` functions of cli/frontend.py).
+    fn of_mode(&self, mode: &Mode) -> Result<Conditioning> {
         match mode {
             Mode::Sft { voice } => Ok(of_voice(&*self.voices.get(voice)?)),
             Mode::Instruct { voice, instruct_text } => {
@@ -149,8 +204,13 @@ impl Stages {
     }
 
     fn instruction(&self, instruct_text: &str) -> Result<Vec<i64>> {
-        let marker = self.manifest.end_of_prompt.as_ref().map(|m| m.text.as_str());
-        let text = self.text.instruct_text(instruct_text, marker)?;
+        let marker = self.manifest.end_of_prompt.as_ref();
+        let text = match self.required_marker() {
+            Some(marker) => self.text.marked_instruct_text(instruct_text, &marker.text)?,
+            None => self
+                .text
+                .instruct_text(instruct_text, marker.map(|marker| marker.text.as_str()))?,
+        };
         let tokens = self.text.tokens(&text)?;
         within("instruct_text", &tokens)?;
         Ok(tokens)
@@ -165,7 +225,10 @@ impl Stages {
 
     /// Text ids of a prompt's transcript; refused when they would leave no room for the text to speak.
     fn transcript(&self, prompt_text: &str) -> Result<(String, Vec<i64>)> {
-        let text = self.text.prompt_text(prompt_text)?;
+        let text = match self.required_marker() {
+            Some(marker) => self.text.marked_prompt_text(prompt_text, &marker.text)?,
+            None => self.text.prompt_text(prompt_text)?,
+        };
         let tokens = self.text.tokens(&text)?;
         within("prompt_text", &tokens)?;
         Ok((text, tokens))
@@ -227,7 +290,7 @@ fn of_features(features: &PromptFeatures) -> Conditioning {
 }
 
 /// A speaker without a prompt.
-pub(super) fn of_embedding(embedding: Vec<f32>) -> Conditioning {
+fn of_embedding(embedding: Vec<f32>) -> Conditioning {
     Conditioning {
         prompt_text: Vec::new(),
         llm_speech: Vec::new(),

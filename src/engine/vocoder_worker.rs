@@ -9,8 +9,7 @@ use std::thread::JoinHandle;
 
 use super::turn::Turn;
 use super::urgency::Urgency;
-use crate::model::Mel;
-use crate::model::vocoder::{VocoderGraphs, VocoderRuns};
+use crate::model::vocoder::{Ran, VocoderGraphs, VocoderRun, VocoderRuns};
 use crate::{Error, Result, limits};
 
 /// The graphs of one lane.
@@ -67,62 +66,27 @@ impl VocoderRuns for Client<'_> {
         }
     }
 
-    fn f0(&self, mel: &Mel) -> Result<Vec<f32>> {
+    fn run(&self, run: VocoderRun) -> Result<Ran> {
         match self.way {
             Way::InTurn(graphs, turn) => {
                 let _turn = turn.take(self.urgency.deadline());
                 (self.keep_going)()?;
-                VocoderRuns::f0(&**graphs, mel)
+                VocoderRuns::run(&**graphs, run)
             }
-            Way::Batched(worker) => worker.run(self, Work::F0(mel.clone())),
-        }
-    }
-
-    fn decode(&self, mel: &Mel, source: &[f32]) -> Result<Vec<f32>> {
-        match self.way {
-            Way::InTurn(graphs, turn) => {
-                let _turn = turn.take(self.urgency.deadline());
-                (self.keep_going)()?;
-                VocoderRuns::decode(&**graphs, mel, source)
-            }
-            Way::Batched(worker) => worker.run(self, Work::Decode(mel.clone(), source.to_vec())),
+            Way::Batched(worker) => worker.run(self, run),
         }
     }
 }
 
-/// A run that is asked for.
-enum Work {
-    F0(Mel),
-    Decode(Mel, Vec<f32>),
-}
-
-impl Work {
-    /// Runs of one shape can share a batch.
-    fn shape(&self) -> (bool, usize) {
-        match self {
-            Work::F0(mel) => (false, mel.cols),
-            Work::Decode(mel, _) => (true, mel.cols),
-        }
-    }
-
-    fn mel(&self) -> &Mel {
-        match self {
-            Work::F0(mel) | Work::Decode(mel, _) => mel,
-        }
-    }
-
-    fn source(&self) -> &[f32] {
-        match self {
-            Work::F0(_) => &[],
-            Work::Decode(_, source) => source,
-        }
-    }
+/// Runs of one shape can share a batch: of one graph, with so many frames.
+fn shape(run: &VocoderRun) -> (bool, usize) {
+    (run.decode.is_some(), run.mel.cols)
 }
 
 struct Job {
-    work: Work,
+    run: VocoderRun,
     urgency: Arc<Urgency>,
-    reply: SyncSender<Result<Vec<f32>>>,
+    reply: SyncSender<Result<Ran>>,
 }
 
 /// The thread that runs the graphs. A request has one run at most in its queue.
@@ -148,11 +112,11 @@ impl Worker {
         })
     }
 
-    fn run(&self, client: &Client<'_>, work: Work) -> Result<Vec<f32>> {
+    fn run(&self, client: &Client<'_>, run: VocoderRun) -> Result<Ran> {
         let gone = || Error::Internal("the vocoder's thread has ended".into());
         let (reply, answer) = mpsc::sync_channel(1);
         let job = Job {
-            work,
+            run,
             urgency: client.urgency.clone(),
             reply,
         };
@@ -189,11 +153,12 @@ fn serve(graphs: &VocoderGraphs, queue: &Receiver<Job>) {
         }
         waiting.extend(queue.try_iter());
         let batch = next_batch(&mut waiting);
-        match run(graphs, &batch) {
-            Ok(rows) => {
-                for (job, row) in batch.iter().zip(rows) {
+        let runs: Vec<&VocoderRun> = batch.iter().map(|job| &job.run).collect();
+        match graphs.run(&runs) {
+            Ok(rans) => {
+                for (job, ran) in batch.iter().zip(rans) {
                     // One who left needs no answer.
-                    let _ = job.reply.send(Ok(row));
+                    let _ = job.reply.send(Ok(ran));
                 }
             }
             Err(error) => batch.iter().for_each(|job| {
@@ -206,14 +171,14 @@ fn serve(graphs: &VocoderGraphs, queue: &Receiver<Job>) {
 /// Takes the job that is due first and those of its shape, in the order they are due, as many as fit a batch.
 fn next_batch(waiting: &mut Vec<Job>) -> Vec<Job> {
     waiting.sort_by_cached_key(|job| job.urgency.deadline());
-    let Some(shape) = waiting.first().map(|job| job.work.shape()) else {
+    let Some(due) = waiting.first().map(|job| shape(&job.run)) else {
         return Vec::new();
     };
-    let alike = waiting.iter().filter(|job| job.work.shape() == shape).count();
-    let mut room = rows_for(alike.min(most_rows(shape.1)));
+    let alike = waiting.iter().filter(|job| shape(&job.run) == due).count();
+    let mut room = rows_for(alike.min(most_rows(due.1)));
     waiting
         .extract_if(.., |job| {
-            let fits = room > 0 && job.work.shape() == shape;
+            let fits = room > 0 && shape(&job.run) == due;
             room -= usize::from(fits);
             fits
         })
@@ -231,21 +196,12 @@ fn rows_for(count: usize) -> usize {
     sizes.into_iter().rev().find(|&rows| rows <= count).unwrap_or(1)
 }
 
-fn run(graphs: &VocoderGraphs, batch: &[Job]) -> Result<Vec<Vec<f32>>> {
-    let mels: Vec<&Mel> = batch.iter().map(|job| job.work.mel()).collect();
-    let sources: Vec<&[f32]> = batch.iter().map(|job| job.work.source()).collect();
-    match batch.first().map(|job| &job.work) {
-        Some(Work::F0(_)) => graphs.f0(&mels),
-        Some(Work::Decode(..)) => graphs.decode(&mels, &sources),
-        None => Ok(Vec::new()),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::time::{Duration, Instant};
 
     use super::*;
+    use crate::model::Mel;
 
     fn job(frames: usize, decode: bool, due: u64) -> Job {
         let mel = Mel {
@@ -254,10 +210,9 @@ mod tests {
             data: vec![0.0; frames],
         };
         Job {
-            work: if decode {
-                Work::Decode(mel, Vec::new())
-            } else {
-                Work::F0(mel)
+            run: match decode {
+                true => VocoderRun::decode(mel, Vec::new()),
+                false => VocoderRun::f0(mel),
             },
             urgency: {
                 let urgency = Urgency::new(Instant::now(), true);
@@ -276,8 +231,8 @@ mod tests {
             job(50, true, 1),
             job(58, false, 0),
         ];
-        assert_eq!(next_batch(&mut waiting)[0].work.shape(), (false, 58));
-        assert_eq!(next_batch(&mut waiting)[0].work.shape(), (true, 50));
+        assert_eq!(shape(&next_batch(&mut waiting)[0].run), (false, 58));
+        assert_eq!(shape(&next_batch(&mut waiting)[0].run), (true, 50));
         let pair = next_batch(&mut waiting);
         assert_eq!(pair.len(), 2);
         assert!(pair[0].urgency.deadline() < pair[1].urgency.deadline());

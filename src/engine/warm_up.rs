@@ -7,7 +7,7 @@ use tokio::sync::mpsc;
 
 use super::lane::{Lane, Lanes};
 use super::pipeline::{Pipeline, Tally};
-use super::stages::{Conditioning, Script, Stages, of_embedding};
+use super::stages::{Conditioning, Script, Stages};
 use super::urgency::Urgency;
 use crate::{Error, Result};
 
@@ -69,9 +69,10 @@ fn speak(stages: &Stages, lane: &Lane) -> Result<()> {
 
 fn first_voice(stages: &Stages) -> Result<Conditioning> {
     match stages.voices.list().first() {
-        Some((voice, _)) => stages.condition(&super::Mode::Sft {
-            voice: voice.id.clone(),
-        }),
-        None => Ok(of_embedding(vec![0.1; stages.manifest.flow.spk_dim])),
+        Some((voice, _)) => {
+            let voice = voice.id.clone();
+            stages.condition(&super::Mode::Sft { voice }, TEXT)
+        }
+        None => stages.of_embedding(vec![0.1; stages.manifest.flow.spk_dim]),
     }
 }

@@ -1,9 +1,15 @@
 //! The bundle manifest (`bundle.json`): typed, checked, and the paths of the stage files. See `onnx/BUNDLE.md`.
 
+mod vocoder;
+
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
+
+pub use vocoder::{
+    CausalCaches, CausalConfig, FixedNoiseConfig, OverlappedConfig, VocoderCache, VocoderConfig, VocoderKind,
+};
 
 use crate::{Error, Result, limits};
 
@@ -84,6 +90,9 @@ pub struct LlmConfig {
     pub eos: usize,
     /// Speech ids that stop decoding.
     pub stop: Vec<usize>,
+    /// Those of them that are not sampled before the least length; they follow from the generation.
+    #[serde(skip)]
+    pub withheld: Vec<usize>,
     /// Fill id of the bistream layout.
     pub fill: usize,
     /// Real speech tokens are below this.
@@ -180,31 +189,6 @@ pub enum CacheElement {
     F16,
 }
 
-/// The vocoder stage.
-#[derive(Debug, Clone, Deserialize)]
-pub struct VocoderConfig {
-    /// f0 predictor graph.
-    pub f0: FileEntry,
-    /// Decoder graph.
-    pub decoder: FileEntry,
-    /// Samples per mel frame.
-    pub hop: usize,
-    /// Overtones beside the fundamental.
-    pub harmonics: usize,
-    /// Amplitude of the sines.
-    pub sine_amp: f32,
-    /// Standard deviation of the noise in voiced parts.
-    pub noise_std: f32,
-    /// f0 above this is voiced, hertz.
-    pub voiced_threshold: f32,
-    /// Weights of the harmonics merge layer, `harmonics + 1`.
-    pub merge_weight: Vec<f32>,
-    /// Bias of the merge layer.
-    pub merge_bias: f32,
-    /// Mel frames carried between chunks.
-    pub cache_mel_frames: usize,
-}
-
 /// A special token of the text layout.
 #[derive(Debug, Clone, Deserialize)]
 pub struct SpecialToken {
@@ -212,6 +196,9 @@ pub struct SpecialToken {
     pub text: String,
     /// Its id.
     pub id: i64,
+    /// Whether the model must find it in its text.
+    #[serde(default)]
+    pub required: bool,
 }
 
 /// A built-in voice.
@@ -239,7 +226,7 @@ pub struct SourceInfo {
 /// `bundle.json`.
 #[derive(Debug, Clone, Deserialize)]
 pub struct Manifest {
-    /// Format version; this server reads 1.
+    /// Format version.
     pub format: u32,
     /// Model name.
     pub name: String,
@@ -272,12 +259,20 @@ pub struct Manifest {
     /// Silent speech tokens whose runs are capped.
     #[serde(default)]
     pub silent_tokens: Vec<usize>,
+    /// Silent tokens of a run that are spoken.
+    #[serde(default = "max_silent_run")]
+    pub max_silent_run: usize,
     /// End-of-prompt marker.
     #[serde(default)]
     pub end_of_prompt: Option<SpecialToken>,
     /// Built-in voices.
     #[serde(default)]
     pub voices: Vec<VoiceEntry>,
+}
+
+/// What generation 3 says; generation 2 has no silent tokens.
+fn max_silent_run() -> usize {
+    5
 }
 
 /// A bundle on disk whose manifest has been read.
@@ -307,15 +302,20 @@ impl Bundle {
         let path = dir.join("bundle.json");
         let text = std::fs::read_to_string(&path)
             .map_err(|e| Error::internal(&format!("reading {}", path.display()), e))?;
-        let manifest =
+        let mut manifest =
             parse(&text).map_err(|e| Error::internal(&format!("reading {}", path.display()), e))?;
-        if manifest.generation != 2 {
-            return Err(Error::Internal(format!(
-                "{}: this server speaks CosyVoice generation 2; the bundle is generation {}",
-                path.display(),
-                manifest.generation
-            )));
-        }
+        manifest.llm.withheld = match manifest.generation {
+            // As the reference, whose samples depend on it.
+            2 => vec![manifest.llm.eos],
+            // There the reference masks an id that the model never gives, and speech may end at once.
+            3 => manifest.llm.stop.clone(),
+            other => {
+                return Err(Error::Internal(format!(
+                    "{}: this server speaks CosyVoice generations 2 and 3; the bundle is generation {other}",
+                    path.display()
+                )));
+            }
+        };
         if manifest.vocoder.merge_weight.len() != manifest.vocoder.harmonics + 1 {
             return Err(Error::Internal(format!(
                 "{}: vocoder.merge_weight has {} numbers, not harmonics + 1",

@@ -144,6 +144,12 @@ impl Graph {
         inputs: &[(&str, Input<'_>)],
         outputs: [&str; N],
     ) -> Result<[Vec<f32>; N]> {
+        let taken = self.run_many(inputs, &outputs)?;
+        taken.try_into().map_err(|_| self.failed("outputs are missing"))
+    }
+
+    /// As [`Graph::run`], for outputs whose number is the bundle's.
+    pub fn run_many(&self, inputs: &[(&str, Input<'_>)], outputs: &[&str]) -> Result<Vec<Vec<f32>>> {
         let values = self.values(inputs)?;
         let elements: usize = inputs.iter().map(|(_, input)| input.elements()).sum();
         let options = self.plain_run_options(elements > LARGE_RUN_ELEMENTS)?;
@@ -151,7 +157,7 @@ impl Graph {
         let produced = session
             .run_with_options(values, &options)
             .map_err(|e| self.failed(e))?;
-        let mut taken = Vec::with_capacity(N);
+        let mut taken = Vec::with_capacity(outputs.len());
         for name in outputs {
             let value = produced
                 .get(name)
@@ -159,7 +165,7 @@ impl Graph {
             let (_, data) = value.try_extract_tensor::<f32>().map_err(|e| self.failed(e))?;
             taken.push(data.to_vec());
         }
-        taken.try_into().map_err(|_| self.failed("outputs are missing"))
+        Ok(taken)
     }
 
     /// Runs a graph whose names are not ours (the official tokenizer and speaker encoder): inputs by position; the

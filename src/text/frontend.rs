@@ -6,6 +6,7 @@
 use crate::limits::{PROMPT_TEXT_CHARS, SEGMENT_TEXT_TOKENS, TEXT_SEGMENTS, TTS_TEXT_CHARS};
 use crate::text::normalize::{self, Language};
 use crate::text::split::{self, SplitRule};
+use crate::text::template;
 use crate::text::tokenizer::TextTokenizer;
 use crate::{Error, Result};
 
@@ -87,6 +88,35 @@ impl TextFrontend {
     pub fn prompt_text(&self, prompt_text: &str) -> Result<String> {
         bounded("prompt_text", prompt_text, PROMPT_TEXT_CHARS)?;
         Ok(self.normalize(prompt_text))
+    }
+
+    /// The words of a prompt that hold its instruction, up to the last `marker`, which stay as they are; its
+    /// transcript is normalised, whatever stands before it.
+    pub fn marked_prompt_text(&self, prompt_text: &str, marker: &str) -> Result<String> {
+        bounded("prompt_text", prompt_text, PROMPT_TEXT_CHARS)?;
+        let (own, transcript) = template::split_own(prompt_text, marker);
+        Ok(format!(
+            "{}{}",
+            own.unwrap_or_default(),
+            self.normalize(transcript)
+        ))
+    }
+
+    /// The prompt that a text brings itself, if any, and the text behind it, where the model looks for `marker`.
+    pub fn own_prompt<'a>(&self, tts_text: &'a str, marker: &str) -> Result<(Option<&'a str>, &'a str)> {
+        let (own, text) = template::split_own(tts_text, marker);
+        bounded(
+            "tts_text (its prompt)",
+            own.unwrap_or_default(),
+            PROMPT_TEXT_CHARS,
+        )?;
+        Ok((own, text))
+    }
+
+    /// An instruction, checked against its bound, as a model that requires `marker` reads it.
+    pub fn marked_instruct_text(&self, instruct_text: &str, marker: &str) -> Result<String> {
+        bounded("instruct_text", instruct_text, PROMPT_TEXT_CHARS)?;
+        Ok(template::instruction(instruct_text, marker))
     }
 
     /// An instruction, checked against its bound, ended with `marker`; the reference does not normalise it.
@@ -207,6 +237,25 @@ mod tests {
         assert_eq!(frontend.instruct_text(&ended, Some(marker)).unwrap(), ended);
         assert_eq!(frontend.instruct_text("x", None).unwrap(), "x");
         assert_eq!(frontend.tokens(&ended).unwrap().last(), Some(&151_646));
+    }
+
+    #[test]
+    fn a_prompt_of_the_texts_own_leaves_the_rest_to_be_normalised() {
+        let frontend = frontend();
+        let marker = "<|endofprompt|>";
+        let (own, text) = frontend
+            .own_prompt("Take 3.<|endofprompt|>I have 3 cats.", marker)
+            .unwrap();
+        assert_eq!(own, Some("Take 3.<|endofprompt|>"));
+        assert!(frontend.segments(text).unwrap()[0].starts_with("I have three cats"));
+        let prompt = |text| frontend.marked_prompt_text(text, marker).unwrap();
+        assert!(prompt("Take 3.<|endofprompt|>I have 3.").starts_with("Take 3.<|endofprompt|>I have three"));
+        assert!(prompt("I have 3.").starts_with("I have three"));
+        let long = format!("{}{marker}Hi", "a".repeat(PROMPT_TEXT_CHARS));
+        assert!(matches!(
+            frontend.own_prompt(&long, marker),
+            Err(Error::Invalid(_))
+        ));
     }
 
     #[test]

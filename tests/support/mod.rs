@@ -36,8 +36,16 @@ pub fn runtime() -> &'static Runtime {
 
 /// The tiny CosyVoice 2 checkpoint as exported by `make test-bundle`.
 pub fn bundle() -> Bundle {
-    let dir = root("target/test-bundles/tiny-cosyvoice2");
-    Bundle::open(&dir).unwrap_or_else(|e| panic!("{e}; `make test-bundle` exports it"))
+    open("target/test-bundles/tiny-cosyvoice2")
+}
+
+/// Likewise CosyVoice 3.
+pub fn bundle_3() -> Bundle {
+    open("target/test-bundles/tiny-cosyvoice3")
+}
+
+fn open(dir: &str) -> Bundle {
+    Bundle::open(&root(dir)).unwrap_or_else(|e| panic!("{e}; `make test-bundle` exports it"))
 }
 
 /// The flow of [`bundle`] on the CPU.
@@ -106,7 +114,12 @@ pub fn long_case(prompt: usize) -> FlowCase {
 
 /// The vocoder's graphs of [`bundle`] on the CPU.
 pub fn vocoder_graphs() -> VocoderGraphs {
-    VocoderGraphs::load(runtime(), &bundle(), Device::Cpu, 1, Path::new("")).unwrap()
+    vocoder_graphs_of(&bundle())
+}
+
+/// Likewise, of a bundle.
+pub fn vocoder_graphs_of(bundle: &Bundle) -> VocoderGraphs {
+    VocoderGraphs::load(runtime(), bundle, Device::Cpu, 1, Path::new("")).unwrap()
 }
 
 /// The goldens' prompt recording: samples and rate.
@@ -154,6 +167,12 @@ impl Golden {
     /// A float array, flat.
     pub fn floats(&self, key: &str) -> Vec<f32> {
         self.array::<f32>(key).unwrap().into_iter().collect()
+    }
+
+    /// An array of doubles, flat, rounded.
+    pub fn doubles(&self, key: &str) -> Vec<f32> {
+        let array = self.array::<f64>(key).unwrap();
+        array.into_iter().map(|v| v as f32).collect()
     }
 
     /// A bins-major matrix.

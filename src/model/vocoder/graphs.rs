@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 use std::path::Path;
 
-use super::VocoderRuns;
+use super::causal::new_frames;
+use super::{Decode, Ran, VocoderRun, VocoderRuns};
 use crate::model::Mel;
-use crate::model::bundle::{Bundle, Manifest};
+use crate::model::bundle::{Bundle, FileEntry, Manifest, VocoderCache, VocoderConfig, VocoderKind};
 use crate::runtime::{Device, Engines, Graph, GraphOptions, Input, Runtime};
 use crate::{Error, Result, limits};
 
@@ -17,24 +18,31 @@ const ENGINE_USUAL: (usize, usize) = (58, 8);
 
 /// The two graphs of the stage.
 pub struct VocoderGraphs {
-    any: Pair,
-    /// On a GPU, sessions that only ever see one shape, by frames and rows: ONNX Runtime plans cuDNN's convolutions
-    /// anew whenever a session's shape changes, which takes 130 ms here.
-    fixed: BTreeMap<(usize, usize), Pair>,
-    /// The decoder as TensorRT's engine, for the shapes it is built for.
-    engine: Option<Graph>,
+    f0: Stage,
+    decoder: Stage,
     hop: usize,
     bins: usize,
+    /// Mel frames that the decoder looks ahead, and samples its source is longer at each end.
+    margins: (usize, usize),
 }
 
-struct Pair {
-    f0: Graph,
-    decoder: Graph,
+/// One of them.
+struct Stage {
+    output: &'static str,
+    any: Graph,
+    /// On a GPU, sessions that only ever see one shape, by frames and rows: ONNX Runtime plans cuDNN's convolutions
+    /// anew whenever a session's shape changes, which takes 130 ms for the decoder.
+    fixed: BTreeMap<(usize, usize), Graph>,
+    /// TensorRT's engine, for the shapes it is built for.
+    engine: Option<Graph>,
+    /// Caches of a causal graph.
+    caches: Vec<VocoderCache>,
+    causal: bool,
 }
 
 impl VocoderGraphs {
     /// Loads them on a device, for batches of up to `most` rows. TensorRT's engine of the decoder is kept in the
-    /// directory `engines`.
+    /// directory `engines`; only generation 2's has one.
     pub fn load(
         runtime: &Runtime,
         bundle: &Bundle,
@@ -44,103 +52,200 @@ impl VocoderGraphs {
     ) -> Result<Self> {
         let config = &bundle.manifest.vocoder;
         let options = GraphOptions::on(device.without_engines());
-        let load =
-            |name, file, options: &GraphOptions| Graph::load(runtime, name, &bundle.path(file), options);
-        let pair = || -> Result<Pair> {
-            Ok(Pair {
-                f0: load("vocoder f0", &config.f0, &options)?,
-                decoder: load("vocoder decoder", &config.decoder, &options)?,
-            })
+        let load = |name, file: &FileEntry, options: &GraphOptions| {
+            Graph::load(runtime, name, &bundle.path(file), options)
         };
-        let mut fixed = BTreeMap::new();
-        if let Device::Cuda(_) = device {
-            let next = limits::VOCODER_NEW_FRAMES + config.cache_mel_frames;
-            for frames in limits::VOCODER_FIRST_FRAMES.into_iter().chain([next]) {
-                for rows in limits::VOCODER_ROWS
-                    .into_iter()
-                    .filter(|&rows| rows <= most.max(1))
-                {
-                    fixed.insert((frames, rows), pair()?);
-                }
-            }
-        }
-        let engine = match device {
-            Device::Cpu | Device::Cuda(_) => None,
-            Device::TensorRt(_) => {
+        let causal = match &config.kind {
+            VocoderKind::Overlapped(_) => None,
+            VocoderKind::Causal(kind) => Some(kind),
+        };
+        let engine = match (device, causal) {
+            (Device::TensorRt(_), None) => {
                 let options = GraphOptions {
                     engines: Some(decoder_engines(&bundle.manifest, engines)?),
                     ..GraphOptions::on(device)
                 };
                 Some(load("vocoder decoder", &config.decoder, &options)?)
             }
+            _ => None,
         };
+        let (f0_widths, decoder_widths) = match device != Device::Cpu && engine.is_none() {
+            true => widths(config),
+            false => Default::default(),
+        };
+        let stage =
+            |name, file, output, widths: Vec<usize>, engine, caches: Option<&Vec<_>>| -> Result<Stage> {
+                let rows = limits::VOCODER_ROWS
+                    .into_iter()
+                    .filter(|&rows| rows <= most.max(1));
+                let shapes = widths
+                    .iter()
+                    .flat_map(|&width| rows.clone().map(move |rows| (width, rows)));
+                Ok(Stage {
+                    output,
+                    any: load(name, file, &options)?,
+                    fixed: shapes
+                        .map(|shape| Ok((shape, load(name, file, &options)?)))
+                        .collect::<Result<_>>()?,
+                    engine,
+                    causal: caches.is_some(),
+                    caches: caches.cloned().unwrap_or_default(),
+                })
+            };
+        let caches = causal.map(|kind| &kind.caches);
+        let (f0, decoder) = (&config.f0, &config.decoder);
         Ok(Self {
-            any: pair()?,
-            fixed,
-            engine,
+            f0: stage("vocoder f0", f0, "f0", f0_widths, None, caches.map(|c| &c.f0))?,
+            decoder: stage(
+                "vocoder decoder",
+                decoder,
+                "audio",
+                decoder_widths,
+                engine,
+                caches.map(|c| &c.decoder),
+            )?,
             hop: config.hop,
             bins: bundle.manifest.mel.bins,
+            margins: causal.map_or((0, 0), |kind| (kind.lookahead_frames, kind.delay_samples)),
         })
     }
 
     /// Whether streams should keep to the widths of `limits`.
     pub fn has_fixed_widths(&self) -> bool {
-        !self.fixed.is_empty()
+        !self.decoder.fixed.is_empty()
     }
 
     /// Runs every session that has a shape of its own, so that it is planned; nothing else may use the device
     /// meanwhile.
     pub fn warm_up(&self) -> Result<()> {
-        for &(frames, rows) in self.fixed.keys() {
-            let mel = Mel {
-                rows: self.bins,
-                cols: frames,
-                data: vec![0.0; self.bins * frames],
-            };
-            let source = vec![0.0; frames * self.hop];
-            self.f0(&vec![&mel; rows])?;
-            self.decode(&vec![&mel; rows], &vec![source.as_slice(); rows])?;
+        for (stage, decodes) in [(&self.f0, false), (&self.decoder, true)] {
+            for &(frames, rows) in stage.fixed.keys() {
+                let run = VocoderRun {
+                    mel: Mel::zeros(self.bins, frames),
+                    decode: decodes.then(|| Decode {
+                        source: vec![0.0; self.source_samples(frames)],
+                        valid: frames - self.margins.0,
+                    }),
+                    caches: Vec::new(),
+                };
+                self.run(&vec![&run; rows])?;
+            }
         }
         Ok(())
     }
 
-    /// Fundamental frequencies of each of `mels`, which have one shape.
-    pub fn f0(&self, mels: &[&Mel]) -> Result<Vec<Vec<f32>>> {
-        let (pair, rows) = self.for_shape(mels);
-        let (shape, data) = stack(mels, rows)?;
-        let [f0] = pair.f0.run(&[("mel", Input::F32(&shape, &data))], ["f0"])?;
-        Ok(rows_of(&f0, rows, mels.len()))
-    }
-
-    /// Samples of each of `mels`, which have one shape, from their sources.
-    pub fn decode(&self, mels: &[&Mel], sources: &[&[f32]]) -> Result<Vec<Vec<f32>>> {
-        let (pair, rows) = self.for_shape(mels);
-        let (shape, data) = stack(mels, rows)?;
-        let samples = shape[2] * self.hop;
-        if sources.len() != mels.len() || sources.iter().any(|source| source.len() != samples) {
-            return Err(Error::Internal("the harmonic source does not fit the mel".into()));
+    /// Runs that share a graph and a shape.
+    pub fn run(&self, runs: &[&VocoderRun]) -> Result<Vec<Ran>> {
+        let stage = match runs.first().map(|run| run.decode.is_some()) {
+            None => return Ok(Vec::new()),
+            Some(false) => &self.f0,
+            Some(true) => &self.decoder,
+        };
+        let frames = runs[0].mel.cols;
+        let samples = runs[0].decode.as_ref().map_or(0, |_| self.source_samples(frames));
+        let alike = |run: &&VocoderRun| {
+            run.mel.rows == self.bins && run.mel.cols == frames && run.source().len() == samples
+        };
+        if frames == 0 || !runs.iter().all(alike) {
+            return Err(Error::Internal(
+                "the vocoder runs mels of one shape, with sources that fit them".into(),
+            ));
         }
-        let mut source = sources.concat();
-        source.resize(rows * samples, 0.0);
-        let in_range = ENGINE_FRAMES.contains(&shape[2]) && mels.len() <= limits::VOCODER_BATCH;
-        let engine = self.engine.as_ref().filter(|_| in_range);
-        let [audio] = engine.unwrap_or(&pair.decoder).run(
-            &[
-                ("mel", Input::F32(&shape, &data)),
-                ("source", Input::F32(&[rows, 1, samples], &source)),
-            ],
-            ["audio"],
-        )?;
-        Ok(rows_of(&audio, rows, mels.len()))
+        stage.run(runs, self.bins, frames)
     }
 
-    /// The session for `mels` and how many rows it runs.
-    fn for_shape(&self, mels: &[&Mel]) -> (&Pair, usize) {
-        let frames = mels.first().map_or(0, |mel| mel.cols);
-        let mut fitting = self.fixed.range((frames, mels.len())..=(frames, usize::MAX));
-        match fitting.next() {
-            Some((&(_, rows), pair)) => (pair, rows),
-            None => (&self.any, mels.len()),
+    /// Samples of the decoder's source for so many mel frames.
+    fn source_samples(&self, frames: usize) -> usize {
+        let (ahead, delay) = self.margins;
+        frames.saturating_sub(ahead) * self.hop + 2 * delay
+    }
+}
+
+impl Stage {
+    /// Runs mels [bins, frames] as one batch; rows beyond them, where only more are planned, are zeros.
+    fn run(&self, runs: &[&VocoderRun], bins: usize, frames: usize) -> Result<Vec<Ran>> {
+        let (graph, rows) = self.for_shape(frames, runs.len());
+        let stack = |row: fn(&VocoderRun) -> &[f32], each: usize| {
+            let mut data: Vec<f32> = runs.iter().flat_map(|run| row(run)).copied().collect();
+            data.resize(rows * each, 0.0);
+            data
+        };
+        let samples = runs.first().map_or(0, |run| run.source().len());
+        let mel = ([rows, bins, frames], stack(|run| &run.mel.data, bins * frames));
+        let source = ([rows, 1, samples], stack(VocoderRun::source, samples));
+        let mut valid: Vec<i64> = runs
+            .iter()
+            .filter_map(|run| run.decode.as_ref().map(|decode| decode.valid as i64))
+            .collect();
+        valid.resize(rows, 0);
+        let caches = self.stacked_caches(runs, rows);
+
+        let mut inputs = vec![("mel", Input::F32(&mel.0, &mel.1))];
+        if samples > 0 {
+            inputs.push(("source", Input::F32(&source.0, &source.1)));
+        }
+        let rows_shape = [rows];
+        if samples > 0 && self.causal {
+            inputs.push(("valid", Input::I64(&rows_shape, &valid)));
+        }
+        for (cache, (shape, data)) in self.caches.iter().zip(&caches) {
+            inputs.push((&cache.name, Input::F32(shape, data)));
+        }
+        let mut outputs = vec![self.output];
+        outputs.extend(self.caches.iter().map(|cache| cache.output.as_str()));
+        let made = graph.run_many(&inputs, &outputs)?;
+        Ok(rows_of(&made, rows, runs.len()))
+    }
+
+    /// The caches of all runs, [rows, shape...] each.
+    fn stacked_caches(&self, runs: &[&VocoderRun], rows: usize) -> Vec<(Vec<usize>, Vec<f32>)> {
+        let stacked = |(i, cache): (usize, &VocoderCache)| {
+            let each: usize = cache.shape.iter().product();
+            let mut data = Vec::with_capacity(rows * each);
+            for (row, run) in (1..).zip(runs) {
+                if let Some(kept) = run.caches.get(i) {
+                    data.extend_from_slice(kept);
+                }
+                // The first run of an utterance begins with zeros.
+                data.resize(row * each, 0.0);
+            }
+            data.resize(rows * each, 0.0);
+            let shape = std::iter::once(rows).chain(cache.shape.iter().copied());
+            (shape.collect(), data)
+        };
+        self.caches.iter().enumerate().map(stacked).collect()
+    }
+
+    /// The session for so many frames and runs, and how many rows it runs.
+    fn for_shape(&self, frames: usize, runs: usize) -> (&Graph, usize) {
+        let mut fitting = self.fixed.range((frames, runs)..=(frames, usize::MAX));
+        if let Some((&(_, rows), graph)) = fitting.next() {
+            return (graph, rows);
+        }
+        let in_range = ENGINE_FRAMES.contains(&frames) && runs <= limits::VOCODER_BATCH;
+        (
+            self.engine.as_ref().filter(|_| in_range).unwrap_or(&self.any),
+            runs,
+        )
+    }
+}
+
+/// Mel frames of the runs of f0 predictor and decoder where few widths run fast.
+fn widths(config: &VocoderConfig) -> (Vec<usize>, Vec<usize>) {
+    match &config.kind {
+        VocoderKind::Overlapped(kind) => {
+            let next = limits::VOCODER_NEW_FRAMES + kind.cache_mel_frames;
+            let all: Vec<usize> = limits::VOCODER_FIRST_FRAMES.into_iter().chain([next]).collect();
+            (all.clone(), all)
+        }
+        VocoderKind::Causal(kind) => {
+            let new = new_frames(kind);
+            let ahead = |frames: usize| move |new: &usize| new + frames;
+            // An utterance's first f0 run is a frame longer than the later ones.
+            let first = new.iter().map(ahead(kind.f0_lookahead_frames + 1));
+            let later = new.iter().map(ahead(kind.f0_lookahead_frames));
+            let decoder = new.iter().map(ahead(kind.lookahead_frames));
+            (first.chain(later).collect(), decoder.collect())
         }
     }
 }
@@ -164,31 +269,25 @@ impl VocoderRuns for VocoderGraphs {
         self.has_fixed_widths()
     }
 
-    fn f0(&self, mel: &Mel) -> Result<Vec<f32>> {
-        self.f0(&[mel]).map(|mut rows| rows.swap_remove(0))
-    }
-
-    fn decode(&self, mel: &Mel, source: &[f32]) -> Result<Vec<f32>> {
-        self.decode(&[mel], &[source]).map(|mut rows| rows.swap_remove(0))
+    fn run(&self, run: VocoderRun) -> Result<Ran> {
+        let mut rans = self.run(&[&run])?;
+        rans.pop()
+            .ok_or_else(|| Error::Internal("the vocoder gave nothing".into()))
     }
 }
 
-/// Mels of one shape as a tensor [rows, bins, frames]; rows beyond theirs are zeros.
-fn stack(mels: &[&Mel], rows: usize) -> Result<([usize; 3], Vec<f32>)> {
-    let (bins, frames) = mels.first().map_or((0, 0), |mel| (mel.rows, mel.cols));
-    if frames == 0 || mels.iter().any(|mel| (mel.rows, mel.cols) != (bins, frames)) {
-        return Err(Error::Internal("the vocoder runs mels of one shape".into()));
-    }
-    let mut data = Vec::with_capacity(rows * bins * frames);
-    mels.iter().for_each(|mel| data.extend_from_slice(&mel.data));
-    data.resize(rows * bins * frames, 0.0);
-    Ok(([rows, bins, frames], data))
-}
-
-/// The first `count` of `rows` rows.
-fn rows_of(data: &[f32], rows: usize, count: usize) -> Vec<Vec<f32>> {
-    data.chunks_exact((data.len() / rows).max(1))
-        .take(count)
-        .map(<[f32]>::to_vec)
-        .collect()
+/// What the first `count` of `rows` rows gave, from the outputs of a batch: values, then caches.
+fn rows_of(outputs: &[Vec<f32>], rows: usize, count: usize) -> Vec<Ran> {
+    let row = |output: &Vec<f32>, row: usize| {
+        let each = output.len() / rows.max(1);
+        output[row * each..(row + 1) * each].to_vec()
+    };
+    let ran = |i: usize| {
+        let mut all = outputs.iter().map(|output| row(output, i));
+        Ran {
+            values: all.next().unwrap_or_default(),
+            caches: all.collect(),
+        }
+    };
+    (0..count).map(ran).collect()
 }

@@ -1,217 +1,166 @@
-//! The vocoder stage of generations 1 and 2 (HiFT: harmonic source, then an inverse-STFT decoder).
+//! The vocoder stage (HiFT: harmonic source, then an inverse-STFT decoder).
 //!
 //! [`VocoderGraphs`] runs the two graphs over batches of equal shape; [`Vocoder`] is the rest of the stage, which works
-//! on the request's own thread. The decoder is not causal, so a streamed utterance follows the reference
-//! (cli/model.py `token2wav`): each chunk is vocoded together with the last mel frames of the one before, their source
-//! is carried over, and the overlapping speech is cross-faded with a Hamming window.
-//!
-//! Where only few widths run fast (CUDA), a stream is cut into those: what does not fill a run waits for the next
-//! chunk, and the last run begins as much earlier as it lacks frames. That gives the last chunk more of the past than
-//! the reference does, and changes nothing else.
+//! on the request's own thread: `overlapped` that of generation 2, `causal` that of generation 3.
 
+mod causal;
 mod graphs;
+mod overlapped;
 
 pub use graphs::VocoderGraphs;
 
-use super::bundle::{Bundle, VocoderConfig};
-use super::mel::{self, Mel};
-use crate::dsp::fade::{cross_fade, hamming};
+use self::causal::{Causal, CausalState};
+use self::overlapped::{Overlapped, OverlappedState};
+use super::bundle::{Bundle, VocoderConfig, VocoderKind};
+use super::mel::Mel;
+use crate::Result;
 use crate::dsp::source::{HarmonicSource, PhaseRule, SourceParams};
-use crate::{Result, limits};
 
 /// Runs of the graphs for one utterance, however they are scheduled.
 pub trait VocoderRuns {
     /// Whether runs of streamed chunks should have the widths of `limits`, because every other is slow.
     fn has_fixed_widths(&self) -> bool;
 
-    /// Fundamental frequency of each mel frame, hertz (0 to 10 is unvoiced).
+    /// Runs one of the graphs.
     ///
     /// # Errors
     /// Those of the run, or why it was given up.
-    fn f0(&self, mel: &Mel) -> Result<Vec<f32>>;
-
-    /// Samples [frames * hop] from a mel and its harmonic source [frames * hop].
-    ///
-    /// # Errors
-    /// As [`VocoderRuns::f0`].
-    fn decode(&self, mel: &Mel, source: &[f32]) -> Result<Vec<f32>>;
+    fn run(&self, run: VocoderRun) -> Result<Ran>;
 }
 
-/// The stage without its graphs: source, overlap, cross-fade.
+/// What a causal graph keeps of an utterance, one tensor each; empty before its first run, and always for other graphs.
+pub type Caches = Vec<Vec<f32>>;
+
+/// A run of one of the graphs for one utterance.
 #[derive(Debug, Clone)]
-pub struct Vocoder {
-    source: HarmonicSource,
-    config: VocoderConfig,
-    window: Vec<f32>,
+pub struct VocoderRun {
+    /// Its mel frames, with those that the graph looks ahead.
+    pub mel: Mel,
+    /// What the decoder needs besides; `None`: it is the f0 predictor that runs.
+    pub decode: Option<Decode>,
+    /// What the graph's run before this one left.
+    pub caches: Caches,
+}
+
+/// What the decoder needs beside the mel.
+#[derive(Debug, Clone)]
+pub struct Decode {
+    /// Samples of the harmonic source.
+    pub source: Vec<f32>,
+    /// How many of its frames are before the utterance's end.
+    pub valid: usize,
+}
+
+/// What a run gave.
+#[derive(Debug, Clone)]
+pub struct Ran {
+    /// The f0 of each frame in hertz (0 to 10 is unvoiced), or samples.
+    pub values: Vec<f32>,
+    /// What the graph's next run needs.
+    pub caches: Caches,
+}
+
+impl VocoderRun {
+    /// The fundamental frequency of each frame, by a graph without caches.
+    pub fn f0(mel: Mel) -> Self {
+        Self {
+            mel,
+            decode: None,
+            caches: Caches::new(),
+        }
+    }
+
+    /// Samples [frames * hop] from a mel and its source [frames * hop], by a graph without caches.
+    pub fn decode(mel: Mel, source: Vec<f32>) -> Self {
+        let valid = mel.cols;
+        Self {
+            mel,
+            decode: Some(Decode { source, valid }),
+            caches: Caches::new(),
+        }
+    }
+
+    /// The samples of its source; none for the f0 predictor.
+    pub fn source(&self) -> &[f32] {
+        self.decode.as_ref().map_or(&[], |decode| &decode.source)
+    }
+}
+
+/// The stage without its graphs.
+#[derive(Debug, Clone)]
+pub struct Vocoder(Kind);
+
+#[derive(Debug, Clone)]
+enum Kind {
+    Overlapped(Overlapped),
+    Causal(Causal),
 }
 
 /// What one streamed utterance carries from chunk to chunk.
-#[derive(Debug, Default)]
-pub struct VocoderState {
-    carried: Option<Carried>,
-    /// Frames that wait for enough others to fill a run.
-    pending: Option<Mel>,
-}
+#[derive(Debug)]
+pub struct VocoderState(State);
 
 #[derive(Debug)]
-struct Carried {
-    /// The last frames of the run before, and their source.
-    mel: Mel,
-    source: Vec<f32>,
-    /// The end of its speech, which has not been spoken.
-    speech: Vec<f32>,
+enum State {
+    Overlapped(OverlappedState),
+    Causal(Box<CausalState>),
 }
 
 impl Vocoder {
     /// As the bundle describes it.
     pub fn new(bundle: &Bundle) -> Result<Self> {
-        let config = bundle.manifest.vocoder.clone();
-        let params = SourceParams {
-            sample_rate: bundle.manifest.sample_rate,
-            hop: config.hop,
-            harmonics: config.harmonics,
-            sine_amp: config.sine_amp,
-            noise_std: config.noise_std,
-            voiced_threshold: config.voiced_threshold,
-            merge_weight: config.merge_weight.clone(),
-            merge_bias: config.merge_bias,
-            rule: PhaseRule::Linear,
-        };
-        Ok(Self {
-            source: HarmonicSource::new(params)?,
-            window: hamming(2 * config.cache_mel_frames * config.hop),
-            config,
+        let config = &bundle.manifest.vocoder;
+        let source = |rule| HarmonicSource::new(source_params(bundle.manifest.sample_rate, config, rule));
+        Ok(Self(match &config.kind {
+            VocoderKind::Overlapped(kind) => {
+                Kind::Overlapped(Overlapped::new(source(PhaseRule::Linear)?, kind.cache_mel_frames))
+            }
+            VocoderKind::Causal(kind) => {
+                let bins = bundle.manifest.mel.bins;
+                Kind::Causal(Causal::new(source(PhaseRule::Held)?, kind.clone(), bins)?)
+            }
+        }))
+    }
+
+    /// The state before an utterance.
+    pub fn begin(&self) -> VocoderState {
+        VocoderState(match &self.0 {
+            Kind::Overlapped(_) => State::Overlapped(OverlappedState::default()),
+            Kind::Causal(vocoder) => State::Causal(Box::new(vocoder.begin())),
         })
     }
 
-    /// The next chunk of an utterance: `mel` are its new frames; the last `cache_mel_frames` of each run are held back
-    /// for the next one until `finalize`. `noise` gives standard normal numbers.
+    /// The next chunk of an utterance that [`Vocoder::begin`] began: `mel` are its new frames; what the vocoder cannot
+    /// speak yet it keeps for the next chunk, until `finalize`. `noise` gives standard normal numbers; a vocoder whose
+    /// noise is fixed does not ask for them.
     pub fn push(
         &self,
         runs: &impl VocoderRuns,
         state: &mut VocoderState,
         mel: &Mel,
         finalize: bool,
-        mut noise: impl FnMut() -> f32,
-    ) -> Result<Vec<f32>> {
-        let begins = state.carried.is_none();
-        if !runs.has_fixed_widths() || (finalize && begins && state.pending.is_none()) {
-            return self.run(
-                runs,
-                state,
-                mel,
-                self.config.cache_mel_frames,
-                finalize,
-                &mut noise,
-            );
-        }
-        let mut pending = match state.pending.take() {
-            Some(before) => mel::join(&before, mel),
-            None => mel.clone(),
-        };
-        let mut speech = Vec::new();
-        while let Some(width) = next_width(state.carried.is_none(), pending.cols) {
-            let new = mel::frames(&pending, 0, width);
-            pending = mel::frames(&pending, width, pending.cols);
-            let before = self.config.cache_mel_frames;
-            speech.extend(self.run(runs, state, &new, before, false, &mut noise)?);
-        }
-        match finalize {
-            true => speech.extend(self.finish(runs, state, &pending, &mut noise)?),
-            false => state.pending = Some(pending),
-        }
-        Ok(speech)
-    }
-
-    /// The last run of a stream of fixed widths.
-    fn finish(
-        &self,
-        runs: &impl VocoderRuns,
-        state: &mut VocoderState,
-        rest: &Mel,
-        noise: &mut impl FnMut() -> f32,
-    ) -> Result<Vec<f32>> {
-        let overlap = self.config.cache_mel_frames;
-        let before = match &state.carried {
-            Some(carried) if rest.cols == 0 => return Ok(carried.speech.clone()),
-            Some(carried) => Some(limits::VOCODER_NEW_FRAMES + overlap - rest.cols)
-                .filter(|&frames| frames <= carried.mel.cols)
-                .unwrap_or(overlap),
-            None => overlap,
-        };
-        self.run(runs, state, rest, before, true, noise)
-    }
-
-    /// Vocodes `new` behind the last `before` frames of the run before it.
-    fn run(
-        &self,
-        runs: &impl VocoderRuns,
-        state: &mut VocoderState,
-        new: &Mel,
-        before: usize,
-        finalize: bool,
-        noise: &mut impl FnMut() -> f32,
-    ) -> Result<Vec<f32>> {
-        let hop = self.config.hop;
-        let carried = state.carried.take();
-        let (mel, cached) = match &carried {
-            Some(c) => {
-                let skipped = c.mel.cols.saturating_sub(before);
-                let known = mel::frames(&c.mel, skipped, c.mel.cols);
-                (mel::join(&known, new), &c.source[skipped * hop..])
-            }
-            None => (new.clone(), &[][..]),
-        };
-        if mel.cols == 0 {
-            return Ok(Vec::new());
-        }
-        let (mut speech, source) = self.vocode(runs, &mel, cached, noise)?;
-        if let Some(c) = &carried {
-            // What lies before the speech held back has been spoken.
-            speech.drain(..cached.len() - c.speech.len());
-            cross_fade(&mut speech, &c.speech, &self.window);
-        }
-        if finalize {
-            return Ok(speech);
-        }
-        let frames = self.config.cache_mel_frames.min(mel.cols);
-        let held = speech.split_off(speech.len() - frames * hop);
-        let kept = match runs.has_fixed_widths() {
-            true => mel.cols,
-            false => frames,
-        };
-        state.carried = Some(Carried {
-            source: source[source.len() - kept * hop..].to_vec(),
-            mel: mel::frames(&mel, mel.cols - kept, mel.cols),
-            speech: held,
-        });
-        Ok(speech)
-    }
-
-    fn vocode(
-        &self,
-        runs: &impl VocoderRuns,
-        mel: &Mel,
-        cached: &[f32],
         noise: impl FnMut() -> f32,
-    ) -> Result<(Vec<f32>, Vec<f32>)> {
-        let f0 = runs.f0(mel)?;
-        let mut source = self.source.render(&f0, &[], noise);
-        let carried = cached.len().min(source.len());
-        source[..carried].copy_from_slice(&cached[..carried]);
-        let audio = runs.decode(mel, &source)?;
-        Ok((audio, source))
+    ) -> Result<Vec<f32>> {
+        match (&self.0, &mut state.0) {
+            (Kind::Overlapped(vocoder), State::Overlapped(state)) => {
+                vocoder.push(runs, state, mel, finalize, noise)
+            }
+            (Kind::Causal(vocoder), State::Causal(state)) => vocoder.push(runs, state, mel, finalize),
+            _ => Err(crate::Error::Internal("a vocoder's state of another kind".into())),
+        }
     }
 }
 
-/// New frames of the next run, where widths are fixed and so many frames are there.
-fn next_width(begins: bool, frames: usize) -> Option<usize> {
-    let first = limits::VOCODER_FIRST_FRAMES;
-    match begins {
-        true => first.into_iter().rev().find(|&width| width <= frames),
-        false => (frames >= limits::VOCODER_NEW_FRAMES).then_some(limits::VOCODER_NEW_FRAMES),
+fn source_params(sample_rate: u32, config: &VocoderConfig, rule: PhaseRule) -> SourceParams {
+    SourceParams {
+        sample_rate,
+        hop: config.hop,
+        harmonics: config.harmonics,
+        sine_amp: config.sine_amp,
+        noise_std: config.noise_std,
+        voiced_threshold: config.voiced_threshold,
+        merge_weight: config.merge_weight.clone(),
+        merge_bias: config.merge_bias,
+        rule,
     }
 }
-
-#[cfg(test)]
-mod tests;

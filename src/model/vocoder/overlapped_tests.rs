@@ -1,4 +1,6 @@
 use super::*;
+use crate::dsp::source::{PhaseRule, SourceParams};
+use crate::model::vocoder::Ran;
 
 const HOP: usize = 480;
 const OVERLAP: usize = 8;
@@ -14,18 +16,24 @@ impl VocoderRuns for Fake {
         self.fixed
     }
 
-    fn f0(&self, mel: &Mel) -> Result<Vec<f32>> {
-        Ok(vec![0.0; mel.cols])
-    }
-
-    fn decode(&self, mel: &Mel, source: &[f32]) -> Result<Vec<f32>> {
-        assert_eq!(source.len(), mel.cols * HOP);
-        self.widths.borrow_mut().push(mel.cols);
-        Ok(mel.row(0).iter().flat_map(|&v| [v; HOP]).collect())
+    fn run(&self, run: VocoderRun) -> Result<Ran> {
+        let mel = &run.mel;
+        let values = match &run.decode {
+            None => vec![0.0; mel.cols],
+            Some(decode) => {
+                assert_eq!(decode.source.len(), mel.cols * HOP);
+                self.widths.borrow_mut().push(mel.cols);
+                mel.row(0).iter().flat_map(|&v| [v; HOP]).collect()
+            }
+        };
+        Ok(Ran {
+            values,
+            caches: Vec::new(),
+        })
     }
 }
 
-fn vocoder() -> Vocoder {
+fn vocoder() -> Overlapped {
     let params = SourceParams {
         sample_rate: 24_000,
         hop: HOP,
@@ -37,16 +45,10 @@ fn vocoder() -> Vocoder {
         merge_bias: 0.0,
         rule: PhaseRule::Linear,
     };
-    let config = serde_json::json!({
-        "f0": {"file": "", "sha256": ""}, "decoder": {"file": "", "sha256": ""}, "hop": HOP, "harmonics": 0,
-        "sine_amp": 0.1, "noise_std": 0.003, "voiced_threshold": 10.0, "merge_weight": [1.0], "merge_bias": 0.0,
-        "cache_mel_frames": OVERLAP,
-    });
-    Vocoder {
-        source: HarmonicSource::new(params).unwrap(),
+    Overlapped {
         // Halves that sum to one, unlike the reference's window, so that a fade of equal speech changes nothing.
         window: vec![0.5; 2 * OVERLAP * HOP],
-        config: serde_json::from_value(config).unwrap(),
+        ..Overlapped::new(HarmonicSource::new(params).unwrap(), OVERLAP)
     }
 }
 
@@ -56,7 +58,7 @@ fn speak(fixed: bool, chunks: &[usize]) -> (Vec<f32>, Vec<usize>) {
         fixed,
         widths: Vec::new().into(),
     };
-    let (vocoder, mut state, mut frame) = (vocoder(), VocoderState::default(), 0);
+    let (vocoder, mut state, mut frame) = (vocoder(), OverlappedState::default(), 0);
     let mut out = Vec::new();
     for (i, &frames) in chunks.iter().enumerate() {
         let data = (frame..frame + frames).map(|f| f as f32).collect();
