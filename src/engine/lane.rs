@@ -78,8 +78,8 @@ impl Lane {
 
 /// Says what is left of a GPU's memory after a stage was loaded.
 fn log_memory(device: Device, stage: &str) -> Result<()> {
-    if let Some(memory) = device.memory()? {
-        tracing::debug!(%device, stage, free_mib = memory.free >> 20, "loaded");
+    if let Some(free) = device.free_memory()? {
+        tracing::debug!(%device, stage, free_mib = free >> 20, "loaded");
     }
     Ok(())
 }

@@ -385,7 +385,6 @@ impl Work {
         let mut work: Vec<_> = rows.iter_mut().zip(logits).collect();
         self.samplers
             .share(&mut work, &|(active, logits)| active.advance(logits, &self.rules));
-        drop(work);
         let steps = self.steps.entry(rows.len()).or_default();
         steps.count += 1;
         steps.model += computed - started;

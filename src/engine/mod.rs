@@ -1,6 +1,7 @@
 //! Admission, the pipeline of a request, and the lanes whose workers run the stages for all requests. Knows no HTTP and
 //! no serde.
 mod admission;
+mod answer;
 mod facade;
 pub mod flow_worker;
 mod lane;

@@ -1,7 +1,7 @@
 //! What suits the devices: which of them can run a bundle, how many requests at once, how much flow state.
 
 use crate::model::bundle::Manifest;
-use crate::runtime::{Device, DeviceMemory, Runtime};
+use crate::runtime::{Device, Runtime};
 use crate::{Error, Result, limits};
 
 /// Precisions whose kernels only processors have.
@@ -29,9 +29,9 @@ pub fn devices(runtime: &Runtime, list: &str, manifest: &Manifest) -> Result<Vec
 /// Requests at work at once: few on a CPU, where each slows the others; many on a GPU, which runs them in batches.
 pub fn concurrency(devices: &[Device]) -> Result<usize> {
     let of = |&device: &Device| {
-        Ok(match device.memory()? {
+        Ok(match device.free_memory()? {
             None => limits::CONCURRENCY_CPU,
-            Some(memory) => slots_on(memory),
+            Some(free) => slots_on(free),
         })
     };
     devices.iter().map(of).sum()
@@ -39,21 +39,19 @@ pub fn concurrency(devices: &[Device]) -> Result<usize> {
 
 /// Bytes of flow state kept for later chunks and requests.
 pub fn flow_cache(device: Device) -> Result<u64> {
-    Ok(match device.memory()? {
+    Ok(match device.free_memory()? {
         None => limits::FLOW_CACHE_BYTES_CPU,
-        Some(memory) => cache_on(memory),
+        Some(free) => cache_on(free),
     })
 }
 
-fn cache_on(memory: DeviceMemory) -> u64 {
-    (memory.free / limits::FLOW_CACHE_PART).min(limits::FLOW_CACHE_BYTES_GPU)
+fn cache_on(free: u64) -> u64 {
+    (free / limits::FLOW_CACHE_PART).min(limits::FLOW_CACHE_BYTES_GPU)
 }
 
 /// Requests that fit into a GPU's memory beside its share of flow state.
-fn slots_on(memory: DeviceMemory) -> usize {
-    let left = memory
-        .free
-        .saturating_sub(cache_on(memory) + limits::GPU_BYTES_FIXED);
+fn slots_on(free: u64) -> usize {
+    let left = free.saturating_sub(cache_on(free) + limits::GPU_BYTES_FIXED);
     let slots = usize::try_from(left / limits::GPU_BYTES_PER_SLOT).unwrap_or(usize::MAX);
     slots.clamp(1, limits::CONCURRENCY_GPU)
 }
@@ -65,11 +63,8 @@ mod tests {
     #[test]
     fn small_gpus_get_less() {
         let of = |gib: u64| {
-            let memory = DeviceMemory {
-                free: gib << 30,
-                total: gib << 30,
-            };
-            (cache_on(memory) >> 30, slots_on(memory))
+            let free = gib << 30;
+            (cache_on(free) >> 30, slots_on(free))
         };
         assert_eq!(of(8), (2, 1));
         assert_eq!(of(24), (6, 10));

@@ -4,9 +4,10 @@
 //! GPU a worker runs those that wait together, where their mels have one shape, earliest deadline first.
 
 use std::sync::Arc;
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender, SyncSender};
+use std::sync::mpsc::{self, Receiver, Sender, SyncSender};
 use std::thread::JoinHandle;
 
+use super::answer;
 use super::turn::Turn;
 use super::urgency::Urgency;
 use crate::model::vocoder::{Ran, VocoderGraphs, VocoderRun, VocoderRuns};
@@ -122,13 +123,7 @@ impl Worker {
         };
         let jobs = self.jobs.as_ref().ok_or_else(gone)?;
         jobs.send(job).map_err(|_| gone())?;
-        loop {
-            match answer.recv_timeout(limits::CANCEL_POLL) {
-                Ok(result) => return result,
-                Err(RecvTimeoutError::Timeout) => (client.keep_going)()?,
-                Err(RecvTimeoutError::Disconnected) => return Err(gone()),
-            }
-        }
+        answer::wait(&answer, client.keep_going, gone)
     }
 }
 

@@ -31,7 +31,7 @@ fn timed(lane: &Lane, stage: &str, work: impl FnOnce() -> Result<()>) -> Result<
     let started = Instant::now();
     work()?;
     let (device, ms) = (lane.device, started.elapsed().as_millis() as u64);
-    let free_mib = device.memory()?.map(|memory| memory.free >> 20);
+    let free_mib = device.free_memory()?.map(|bytes| bytes >> 20);
     tracing::debug!(%device, stage, ms, free_mib, "warmed up");
     Ok(())
 }

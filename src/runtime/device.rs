@@ -6,7 +6,7 @@ use std::str::FromStr;
 use ort::ep::{CUDA, ExecutionProvider};
 use ort::session::Session;
 
-use super::{DeviceMemory, Runtime, driver};
+use super::{Runtime, driver};
 use crate::{Error, Result};
 
 /// A place that runs graphs. Numbers are CUDA device numbers.
@@ -63,9 +63,9 @@ impl Device {
         }
     }
 
-    /// A GPU's memory; `None` for the CPU.
-    pub fn memory(self) -> Result<Option<DeviceMemory>> {
-        self.gpu().map(driver::memory).transpose()
+    /// Bytes of a GPU's memory that nobody has; `None` for the CPU.
+    pub fn free_memory(self) -> Result<Option<u64>> {
+        self.gpu().map(driver::free_memory).transpose()
     }
 
     pub(super) fn gpu(self) -> Option<u32> {

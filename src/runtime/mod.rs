@@ -18,7 +18,6 @@ mod tests;
 
 pub use binding::Binding;
 pub use device::Device;
-pub use driver::DeviceMemory;
 pub use element::{Element, HostElement};
 pub use graph::{Graph, GraphOptions, Input, Positional};
 pub use heap::give_large_blocks_back;

@@ -2,14 +2,15 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{self, RecvTimeoutError};
+use std::sync::mpsc;
 
 use super::job::{Goal, Job, Progress};
 use super::{Queue, ended};
+use crate::engine::answer;
 use crate::engine::urgency::Urgency;
 use crate::model::Mel;
 use crate::model::flow::{Flow, FlowVoice};
-use crate::{Error, Result, limits};
+use crate::{Error, Result};
 
 /// The numbers of a flow that shape an utterance.
 #[derive(Debug, Clone, Copy)]
@@ -157,13 +158,7 @@ impl FlowStream {
                 ..Mel::default()
             });
         };
-        let (progress, mel) = loop {
-            match begun.answer.recv_timeout(limits::CANCEL_POLL) {
-                Ok(answer) => break answer?,
-                Err(RecvTimeoutError::Disconnected) => return Err(ended()),
-                Err(RecvTimeoutError::Timeout) => keep_going()?,
-            }
-        };
+        let (progress, mel) = answer::wait(&begun.answer, keep_going, ended)?;
         self.progress = (begun.goal == Goal::Chunk).then_some(progress);
         Ok(mel)
     }
