@@ -1,4 +1,4 @@
-"""Command line: export, random, check, inspect."""
+"""Command line: export, random, check, stress, inspect."""
 
 from __future__ import annotations
 
@@ -55,7 +55,12 @@ def _parser() -> argparse.ArgumentParser:
     test = commands.add_parser("check", help="compare a bundle's stages with the reference's numbers")
     test.add_argument("bundle", type=Path)
     test.add_argument("goldens", type=Path)
-    test.add_argument("--cuda", action="store_true", help="run on a GPU (needs onnxruntime-gpu)")
+    press = commands.add_parser("stress", help="run a bundle's flow on random prompts: is every mel finite?")
+    press.add_argument("bundle", type=Path)
+    press.add_argument("--prompts", type=int, default=1000, help="(default: %(default)s)")
+    press.add_argument("--seed", type=int, default=0, help="of the prompts (default: %(default)s)")
+    for command in (test, press):
+        command.add_argument("--cuda", action="store_true", help="run on a GPU (needs onnxruntime-gpu)")
     show = commands.add_parser("inspect", help="describe a bundle and verify its hashes")
     show.add_argument("bundle", type=Path)
     return parser
@@ -83,12 +88,15 @@ def main(arguments: list[str] | None = None) -> int:
             size = args.size or _SIZES[args.generation][0]
             write(random_checkpoint(size, args.seed, args.lender, args.generation), args.bundle, options)
             return 0
-        if args.command == "check":
+        if args.command in ("check", "stress"):
             from .check import check
             from .drive import use_cuda
+            from .stress import stress
 
             if args.cuda:
                 use_cuda()
+            if args.command == "stress":
+                return 0 if stress(args.bundle, args.prompts, args.seed, print) else 1
             return 0 if check(args.bundle, args.goldens, print) else 1
         from .inspect import inspect
 

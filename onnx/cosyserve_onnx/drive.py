@@ -22,6 +22,11 @@ def use_cuda() -> None:
     _providers.insert(0, ("CUDAExecutionProvider", {"use_tf32": "0"}))
 
 
+def on_cuda() -> bool:
+    """Whether `use_cuda` was called."""
+    return len(_providers) > 1
+
+
 def read_manifest(bundle: Path) -> dict[str, Any]:
     """bundle.json of a format this package writes."""
     path = bundle / "bundle.json"

@@ -139,6 +139,14 @@ class RowLlm(Llm):
         self.more = {"rows": np.zeros((1, rows.shape[1]), np.float32)}  # a step names none, but needs one
         return logits
 
+    def prefill_by_steps(self, ids: list[list[int]], rows: np.ndarray) -> np.ndarray:
+        """`prefill` one id at a time: a row that has come to its end repeats its last id in place."""
+        longest, logits = max(map(len, ids)), np.zeros(0)
+        for i in range(longest):
+            self._lengths -= np.array([i >= len(row) for row in ids])
+            logits = self.prefill([[row[min(i, len(row) - 1)]] for row in ids], rows)
+        return logits
+
     def layout(self, texts: int, speech: list[int], speaker: bool, first: int = 0) -> list[int]:
         """Ids of [sos, speaker, text, task, speech]; row `first` of the prompt's rows is the speaker, then the text."""
         f = self.facts

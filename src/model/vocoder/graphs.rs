@@ -31,7 +31,8 @@ struct Stage {
     output: &'static str,
     any: Graph,
     /// On a GPU, sessions that only ever see one shape, by frames and rows: ONNX Runtime plans cuDNN's convolutions
-    /// anew whenever a session's shape changes, which takes 130 ms for the decoder.
+    /// anew whenever a session's shape changes, which takes 130 ms for the decoder. (Generation 3's f0 predictor has
+    /// no convolution nodes and needs none.)
     fixed: BTreeMap<(usize, usize), Graph>,
     /// TensorRT's engine, for the shapes it is built for.
     engine: Option<Graph>,
@@ -239,13 +240,8 @@ fn widths(config: &VocoderConfig) -> (Vec<usize>, Vec<usize>) {
             (all.clone(), all)
         }
         VocoderKind::Causal(kind) => {
-            let new = new_frames(kind);
-            let ahead = |frames: usize| move |new: &usize| new + frames;
-            // An utterance's first f0 run is a frame longer than the later ones.
-            let first = new.iter().map(ahead(kind.f0_lookahead_frames + 1));
-            let later = new.iter().map(ahead(kind.f0_lookahead_frames));
-            let decoder = new.iter().map(ahead(kind.lookahead_frames));
-            (first.chain(later).collect(), decoder.collect())
+            let ahead = |new: usize| new + kind.lookahead_frames;
+            (Vec::new(), new_frames(kind).into_iter().map(ahead).collect())
         }
     }
 }
