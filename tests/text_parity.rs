@@ -187,3 +187,31 @@ fn numbers_read_as_inflect_reads_them() {
     }
     println!("numbers: {same} of {} agree", cases.len());
 }
+
+/// Guarantees that phoneme and pinyin tags reach generation 3's model as the tokens they are, whatever is read around
+/// them.
+#[test]
+fn tags_are_tokens_of_their_own() {
+    let path =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("target/test-bundles/tiny-cosyvoice3/tokenizer.json");
+    let frontend = TextFrontend::new(TextTokenizer::from_file(&path).unwrap());
+    let cases = [
+        (
+            "Say [HH][AH0][L][OW1] 3 times.",
+            &["[HH]", "[AH0]", "[L]", "[OW1]"][..],
+        ),
+        ("高管对3篇报道[j][ǐ]予好评。", &["[j]", "[ǐ]"]),
+        ("[breath]嗯，都很熟悉。", &["[breath]"]),
+    ];
+    for (text, tags) in cases {
+        let segments = frontend.segments(text).unwrap();
+        assert!(!segments.concat().contains('3'), "{segments:?}");
+        let ids: Vec<i64> = segments
+            .iter()
+            .flat_map(|s| frontend.tokens(s).unwrap())
+            .collect();
+        let wanted = tags.iter().map(|tag| frontend.tokenizer().special(tag).unwrap());
+        let found: Vec<i64> = ids.into_iter().filter(|&id| id > 151_646).collect();
+        assert_eq!(found, wanted.collect::<Vec<_>>(), "{text}: {segments:?}");
+    }
+}

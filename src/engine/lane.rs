@@ -14,7 +14,7 @@ use crate::model::Bundle;
 use crate::model::flow::Flow;
 use crate::model::llm::Llm;
 use crate::model::vocoder::VocoderGraphs;
-use crate::runtime::{Device, Runtime};
+use crate::runtime::{Device, Runtime, resident_bytes};
 use crate::{Result, limits};
 
 /// The stages of one device.
@@ -58,6 +58,7 @@ impl Lane {
             None => sizing::flow_cache(device)?,
         };
         let log = |stage| log_memory(device, stage);
+        log("nothing")?;
         let flow = Flow::load(runtime, bundle, device)?;
         log("flow")?;
         let vocoder = VocoderGraphs::load(runtime, bundle, device, options.slots, &options.tensorrt_cache)?;
@@ -76,11 +77,11 @@ impl Lane {
     }
 }
 
-/// Says what is left of a GPU's memory after a stage was loaded.
+/// Says what memory is taken, and what is left of a GPU's, after a stage was loaded.
 fn log_memory(device: Device, stage: &str) -> Result<()> {
-    if let Some(free) = device.free_memory()? {
-        tracing::debug!(%device, stage, free_mib = free >> 20, "loaded");
-    }
+    let free_mib = device.free_memory()?.map(|bytes| bytes >> 20);
+    let resident_mib = resident_bytes().map(|bytes| bytes >> 20);
+    tracing::debug!(%device, stage, resident_mib, free_mib, "loaded");
     Ok(())
 }
 

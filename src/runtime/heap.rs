@@ -23,3 +23,11 @@ pub fn give_large_blocks_back() {
 /// Other C libraries have other heaps.
 #[cfg(not(all(target_os = "linux", target_env = "gnu")))]
 pub fn give_large_blocks_back() {}
+
+/// Bytes of this process that are in memory, weights mapped from files included; `None` where there is no `/proc`.
+pub fn resident_bytes() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    let kib: u64 = line.trim().trim_end_matches("kB").trim().parse().ok()?;
+    Some(kib << 10)
+}

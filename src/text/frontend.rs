@@ -6,6 +6,7 @@
 use crate::limits::{PROMPT_TEXT_CHARS, SEGMENT_TEXT_TOKENS, TEXT_SEGMENTS, TTS_TEXT_CHARS};
 use crate::text::normalize::{self, Language};
 use crate::text::split::{self, SplitRule};
+use crate::text::tags::Tags;
 use crate::text::template;
 use crate::text::tokenizer::TextTokenizer;
 use crate::{Error, Result};
@@ -13,6 +14,7 @@ use crate::{Error, Result};
 /// Normalises, splits and tokenises.
 pub struct TextFrontend {
     tokenizer: TextTokenizer,
+    tags: Tags,
 }
 
 impl TextFrontend {
@@ -20,7 +22,8 @@ impl TextFrontend {
     /// tenth of a second), so that the first request need not.
     pub fn new(tokenizer: TextTokenizer) -> Self {
         normalize::warm_up();
-        Self { tokenizer }
+        let tags = Tags::new(tokenizer.special_tokens());
+        Self { tokenizer, tags }
     }
 
     /// The tokenizer.
@@ -49,7 +52,7 @@ impl TextFrontend {
             } else {
                 otherwise
             };
-            let text = normalize::normalize(text, language);
+            let text = self.spoken(text, language);
             let count = |s: &str| self.tokenizer.count(s);
             let segments = split::split(&text, language, SplitRule::default(), count)?;
             split::cut_long(segments, count)?
@@ -81,7 +84,12 @@ impl TextFrontend {
             return text.to_owned();
         }
         let text = text.trim();
-        normalize::normalize(text, Language::of(text))
+        self.spoken(text, Language::of(text))
+    }
+
+    fn spoken(&self, text: &str, language: Language) -> String {
+        self.tags
+            .around(text, |text| normalize::normalize(text, language))
     }
 
     /// The words of a prompt, checked against their bound and normalised.

@@ -10,6 +10,7 @@ pub mod frontend;
 pub mod layout;
 pub mod normalize;
 pub mod split;
+pub mod tags;
 pub mod template;
 pub mod tokenizer;
 

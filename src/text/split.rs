@@ -141,7 +141,7 @@ pub fn cut_long(segments: Vec<String>, mut count: impl FnMut(&str) -> Result<usi
 }
 
 /// The byte after the break nearest the middle, looking at the middle half only: sentence mark or comma, else space,
-/// else simply the middle.
+/// else simply the middle, but not inside a tag such as "[AH0]".
 fn middle(text: &str) -> usize {
     let (low, high, centre) = (text.len() / 4, text.len() * 3 / 4, text.len() / 2);
     let near = |wanted: &dyn Fn(char) -> bool| {
@@ -152,7 +152,13 @@ fn middle(text: &str) -> usize {
     };
     near(&|c| "。？！；：、，,.?!;:".contains(c))
         .or_else(|| near(&char::is_whitespace))
-        .unwrap_or_else(|| text.floor_char_boundary(centre))
+        .unwrap_or_else(|| {
+            let head = &text[..text.floor_char_boundary(centre)];
+            match head.rfind('[') {
+                Some(open) if open >= low && !head[open..].contains(']') => open,
+                _ => head.len(),
+            }
+        })
 }
 
 /// Whether there is anything to say: a letter or a digit outside `<|...|>` tags.
@@ -180,6 +186,18 @@ mod tests {
 
     fn words(text: &str) -> Result<usize> {
         Ok(text.split_whitespace().count())
+    }
+
+    #[test]
+    fn no_cut_goes_through_a_tag() {
+        let text = "[HH][AH0][L][OW1]".repeat(40);
+        let tags = |s: &str| Ok(s.matches('[').count());
+        let cut = cut_long(vec![text.clone()], tags).unwrap();
+        assert!(cut.len() > 1 && cut.concat() == text);
+        assert!(
+            cut.iter().all(|s| s.starts_with('[') && s.ends_with(']')),
+            "{cut:?}"
+        );
     }
 
     #[test]

@@ -50,6 +50,15 @@ impl TextTokenizer {
         self.inner.token_to_id(token).map(i64::from)
     }
 
+    /// Texts of all special tokens.
+    pub fn special_tokens(&self) -> impl Iterator<Item = String> {
+        let added = self.inner.get_added_tokens_decoder();
+        added
+            .into_values()
+            .filter(|token| token.special)
+            .map(|token| token.content)
+    }
+
     fn encoding(&self, text: &str) -> Result<tokenizers::Encoding> {
         self.inner
             .encode_fast(text, false)
