@@ -63,8 +63,10 @@ pub const CONCURRENCY_GPU: usize = 32;
 pub const GPU_BYTES_FIXED: u64 = 9 << 30;
 /// Bytes that it takes for each request at work: its language model's slot, its rows of captured shapes.
 pub const GPU_BYTES_PER_SLOT: u64 = 850 << 20;
-/// Utterances the vocoder runs at once on a GPU: more take as long each, and every session of more rows keeps more memory.
-pub const VOCODER_BATCH: usize = 8;
+/// Utterances the vocoder runs at once on a GPU.
+pub const VOCODER_BATCH: usize = 16;
+/// Likewise generation 3's: more take as long each, and cuDNN's plan for 16 of 30 frames takes 70 GB.
+pub const VOCODER_BATCH_CAUSAL: usize = 8;
 /// Mel frames of all of them together: bounds the memory of a batch.
 pub const VOCODER_BATCH_FRAMES: usize = 4_096;
 /// New mel frames of a streamed vocoder run on CUDA, where every other width costs a new plan: a chunk's.
@@ -73,7 +75,7 @@ pub const VOCODER_NEW_FRAMES: usize = 50;
 /// frame back). Generation 3's look-ahead is among them.
 pub const VOCODER_FIRST_FRAMES: [usize; 3] = [20, 34, 49];
 /// Rows of batched vocoder runs on CUDA, ascending; the last is `VOCODER_BATCH`.
-pub const VOCODER_ROWS: [usize; 4] = [1, 2, 4, VOCODER_BATCH];
+pub const VOCODER_ROWS: [usize; 5] = [1, 2, 4, VOCODER_BATCH_CAUSAL, VOCODER_BATCH];
 /// Draws before the first number of a bundle's fixed source noise: a second's work when the bundle is loaded.
 pub const SOURCE_NOISE_SKIP: u64 = 1 << 28;
 /// Requests that may wait for a lane when the command line does not say otherwise.
@@ -104,6 +106,8 @@ pub const PROMPT_CACHE_ENTRIES: usize = 64;
 pub const LOG_FILES_KEPT: usize = 14;
 /// Bundles up to this many bytes are hashed when they are loaded.
 pub const VERIFY_BYTES: u64 = 256 << 20;
+/// Time a server that has drained takes to unload the model.
+pub const UNLOAD_DEADLINE: Duration = Duration::from_secs(10);
 /// Longest silence of a client that is sending a request body.
 pub const BODY_IDLE: Duration = Duration::from_secs(30);
 /// Bytes taken in and thrown away after a request was refused, so that its client gets to read the answer.

@@ -93,6 +93,12 @@ pub async fn run(
     stop.await;
     drain(&state, &doors, hurry).await;
     accepting.abort();
+    let _ = accepting.await;
+    // CUDA's driver ends before what is still loaded would, and a process that unloads then dies of it.
+    let unloading = tokio::task::spawn_blocking(move || drop(state));
+    if timeout(limits::UNLOAD_DEADLINE, unloading).await.is_err() {
+        tracing::warn!("the model was not unloaded in time");
+    }
     Ok(())
 }
 

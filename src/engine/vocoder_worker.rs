@@ -147,7 +147,7 @@ fn serve(graphs: &VocoderGraphs, queue: &Receiver<Job>) {
             }
         }
         waiting.extend(queue.try_iter());
-        let batch = next_batch(&mut waiting);
+        let batch = next_batch(&mut waiting, graphs.most_rows());
         let runs: Vec<&VocoderRun> = batch.iter().map(|job| &job.run).collect();
         match graphs.run(&runs) {
             Ok(rans) => {
@@ -163,14 +163,14 @@ fn serve(graphs: &VocoderGraphs, queue: &Receiver<Job>) {
     }
 }
 
-/// Takes the job that is due first and those of its shape, in the order they are due, as many as fit a batch.
-fn next_batch(waiting: &mut Vec<Job>) -> Vec<Job> {
+/// Takes the job that is due first and those of its shape, in the order they are due, as many as fit a batch of `most`.
+fn next_batch(waiting: &mut Vec<Job>, most: usize) -> Vec<Job> {
     waiting.sort_by_cached_key(|job| job.urgency.deadline());
     let Some(due) = waiting.first().map(|job| shape(&job.run)) else {
         return Vec::new();
     };
     let alike = waiting.iter().filter(|job| shape(&job.run) == due).count();
-    let mut room = rows_for(alike.min(most_rows(due.1)));
+    let mut room = rows_for(alike.min(most).min(most_rows(due.1)));
     waiting
         .extract_if(.., |job| {
             let fits = room > 0 && shape(&job.run) == due;
@@ -182,7 +182,7 @@ fn next_batch(waiting: &mut Vec<Job>) -> Vec<Job> {
 
 /// Mels of so many frames that run at once.
 fn most_rows(frames: usize) -> usize {
-    (limits::VOCODER_BATCH_FRAMES / frames.max(1)).clamp(1, limits::VOCODER_BATCH)
+    (limits::VOCODER_BATCH_FRAMES / frames.max(1)).max(1)
 }
 
 /// Of `count` mels, how many run at once: few sizes exist, so that few shapes are planned.
@@ -226,20 +226,21 @@ mod tests {
             job(50, true, 1),
             job(58, false, 0),
         ];
-        assert_eq!(shape(&next_batch(&mut waiting)[0].run), (false, 58));
-        assert_eq!(shape(&next_batch(&mut waiting)[0].run), (true, 50));
-        let pair = next_batch(&mut waiting);
+        assert_eq!(shape(&next_batch(&mut waiting, 4)[0].run), (false, 58));
+        assert_eq!(shape(&next_batch(&mut waiting, 4)[0].run), (true, 50));
+        let pair = next_batch(&mut waiting, 4);
         assert_eq!(pair.len(), 2);
         assert!(pair[0].urgency.deadline() < pair[1].urgency.deadline());
-        assert!(waiting.is_empty() && next_batch(&mut waiting).is_empty());
+        assert!(waiting.is_empty() && next_batch(&mut waiting, 4).is_empty());
     }
 
     #[test]
     fn a_batch_is_bounded_by_rows_and_frames() {
         let mut short: Vec<Job> = (0..40).map(|_| job(50, true, 0)).collect();
-        assert_eq!(next_batch(&mut short).len(), limits::VOCODER_BATCH);
+        assert_eq!(next_batch(&mut short, 16).len(), 16);
+        assert_eq!(next_batch(&mut short, 8).len(), 8);
         let frames = limits::VOCODER_BATCH_FRAMES / 2 + 1;
         let mut long = vec![job(frames, true, 0), job(frames, true, 0)];
-        assert_eq!(next_batch(&mut long).len(), 1);
+        assert_eq!(next_batch(&mut long, 4).len(), 1);
     }
 }

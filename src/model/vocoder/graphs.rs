@@ -22,6 +22,7 @@ pub struct VocoderGraphs {
     decoder: Stage,
     hop: usize,
     bins: usize,
+    most_rows: usize,
     /// Mel frames that the decoder looks ahead, and samples its source is longer at each end.
     margins: (usize, usize),
 }
@@ -74,11 +75,15 @@ impl VocoderGraphs {
             true => widths(config),
             false => Default::default(),
         };
+        let most_rows = match causal {
+            None => limits::VOCODER_BATCH,
+            Some(_) => limits::VOCODER_BATCH_CAUSAL,
+        };
         let stage =
             |name, file, output, widths: Vec<usize>, engine, caches: Option<&Vec<_>>| -> Result<Stage> {
                 let rows = limits::VOCODER_ROWS
                     .into_iter()
-                    .filter(|&rows| rows <= most.max(1));
+                    .filter(|&rows| rows <= most.clamp(1, most_rows));
                 let shapes = widths
                     .iter()
                     .flat_map(|&width| rows.clone().map(move |rows| (width, rows)));
@@ -107,8 +112,14 @@ impl VocoderGraphs {
             )?,
             hop: config.hop,
             bins: bundle.manifest.mel.bins,
+            most_rows,
             margins: causal.map_or((0, 0), |kind| (kind.lookahead_frames, kind.delay_samples)),
         })
+    }
+
+    /// Runs of one shape that go at once.
+    pub fn most_rows(&self) -> usize {
+        self.most_rows
     }
 
     /// Whether streams should keep to the widths of `limits`.
