@@ -50,15 +50,15 @@ impl OverlappedFlow {
         let FlowKind::Overlapped(config) = manifest.flow.kind else {
             return Err(Error::Internal("the bundle's flow has no overlap".into()));
         };
-        let options = GraphOptions {
-            // The attention of a whole utterance may need much memory at once.
-            arena: device != Device::Cpu,
+        let options = |arena| GraphOptions {
+            arena,
             ..GraphOptions::on(device.without_engines())
         };
-        let load = |name, file| Graph::load(runtime, name, &bundle.path(file), &options);
+        let load = |name, file, arena| Graph::load(runtime, name, &bundle.path(file), &options(arena));
         Ok(Self {
-            encoder: load("flow encoder", &manifest.flow.encoder)?,
-            estimator: load("flow estimator", &manifest.flow.estimator)?,
+            // It runs once per chunk, but the attention of a whole utterance may need much memory at once.
+            encoder: load("flow encoder", &manifest.flow.encoder, device != Device::Cpu)?,
+            estimator: load("flow estimator", &manifest.flow.estimator, true)?,
             config,
             steps: manifest.flow.steps,
             spk_dim: manifest.flow.spk_dim,
