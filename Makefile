@@ -14,6 +14,7 @@ LIBRARY := .runtime/lib/libonnxruntime.so.1.31.1
 VENV := .venv
 VENV_READY := $(VENV)/.ready
 BUNDLES := target/test-bundles
+TINY1 := $(BUNDLES)/tiny-cosyvoice1
 TINY := $(BUNDLES)/tiny-cosyvoice2
 TINY3 := $(BUNDLES)/tiny-cosyvoice3
 EXPORTER := $(shell find onnx/cosyserve_onnx -name '*.py' 2>/dev/null)
@@ -51,6 +52,14 @@ $(TINY)/bundle.json: $(VENV_READY) $(EXPORTER) tests/goldens/tiny-cosyvoice2.tar
 	mv $(BUNDLES)/part/bundle $(TINY)
 	rm -rf $(BUNDLES)/part
 
+$(TINY1)/bundle.json: $(VENV_READY) $(EXPORTER) tests/goldens/tiny-cosyvoice1.tar.xz
+	rm -rf $(BUNDLES)/part1 $(TINY1)
+	mkdir -p $(BUNDLES)/part1
+	tar -xJf tests/goldens/tiny-cosyvoice1.tar.xz -C $(BUNDLES)/part1
+	$(VENV)/bin/python -m cosyserve_onnx export $(BUNDLES)/part1/CosyVoice-300M $(BUNDLES)/part1/bundle
+	mv $(BUNDLES)/part1/bundle $(TINY1)
+	rm -rf $(BUNDLES)/part1
+
 # The archive of generation 3 leaves out what the other one has.
 $(TINY3)/bundle.json: $(VENV_READY) $(EXPORTER) tests/goldens/tiny-cosyvoice2.tar.xz tests/goldens/tiny-cosyvoice3.tar.xz
 	rm -rf $(BUNDLES)/part3 $(TINY3)
@@ -62,7 +71,7 @@ $(TINY3)/bundle.json: $(VENV_READY) $(EXPORTER) tests/goldens/tiny-cosyvoice2.ta
 	mv $(BUNDLES)/part3/bundle $(TINY3)
 	rm -rf $(BUNDLES)/part3
 
-test-bundle: $(TINY)/bundle.json $(TINY3)/bundle.json ## Exports the bundles that the tests run on
+test-bundle: $(TINY1)/bundle.json $(TINY)/bundle.json $(TINY3)/bundle.json ## Exports the bundles that the tests run on
 
 test: test-rust test-python ## Runs every test
 

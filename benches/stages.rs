@@ -47,7 +47,7 @@ fn language_model(c: &mut Criterion) {
     let slots: Vec<Slot> = (0..ROWS).map(|_| llm.open().unwrap()).collect();
     let mut group = c.benchmark_group("language model");
     group.bench_function("prefill of 100 ids", |b| {
-        b.iter(|| llm.prefill(&slots[0], &ids).map(drop).unwrap());
+        b.iter(|| llm.prefill(&slots[0], &ids, None).map(drop).unwrap());
     });
     for rows in [1, ROWS] {
         let step: Vec<(&Slot, usize)> = slots[..rows].iter().map(|slot| (slot, 7)).collect();
@@ -59,7 +59,7 @@ fn language_model(c: &mut Criterion) {
                     if time % STEPS == 0 {
                         slots
                             .iter()
-                            .for_each(|slot| drop(llm.prefill(slot, &ids).unwrap()));
+                            .for_each(|slot| drop(llm.prefill(slot, &ids, None).unwrap()));
                     }
                     let started = Instant::now();
                     drop(llm.step(&step).unwrap());
@@ -76,7 +76,7 @@ fn flow(c: &mut Criterion) {
     let flow = Flow::load(runtime(), &bundle(), Device::Cpu).unwrap();
     let (chunk, lookahead) = (flow.config().chunk_tokens, flow.config().lookahead_tokens);
     let tokens: Vec<i64> = (0..chunk + lookahead).map(|t| 50 * t as i64).collect();
-    let voice = FlowVoice::new(Vec::new(), Vec::new(), vec![0.1; flow.config().spk_dim]);
+    let voice = FlowVoice::new(Vec::new(), Vec::new(), vec![0.1; flow.spk_dim()]);
     let mut runner = FlowRunner::new(flow, 0).unwrap();
     let row = Row {
         voice: &voice,

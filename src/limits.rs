@@ -42,9 +42,9 @@ pub const SPEED_MAX: f32 = 2.0;
 pub const TEXT_SEGMENTS: usize = 500;
 /// Text tokens of a prompt's transcript or of an instruction.
 pub const PROMPT_TEXT_TOKENS: usize = 640;
-/// Speech tokens of one segment (25 a second: 60 s). Segments are about 60 text tokens, 20 s; what exceeds this has run
-/// away, and the flow's cost grows with the square of a segment's length.
-pub const SEGMENT_SPEECH_TOKENS: usize = 1_500;
+/// Seconds of speech of one segment. Segments are about 60 text tokens, 20 s; what exceeds this has run away, and the
+/// flow's cost grows with the square of a segment's length.
+pub const SEGMENT_SPEECH_SECONDS: usize = 60;
 /// Text tokens of one segment, prompt text included.
 pub const SEGMENT_TEXT_TOKENS: usize = 1_024;
 /// Audio chunks made but not yet sent, per request: a slow reader stops its own synthesis here.
@@ -94,7 +94,7 @@ pub const BENCH_ANSWER_BYTES: usize = 4 << 20;
 pub const BENCH_TEXT_BYTES: u64 = 4 << 20;
 /// Time a draining server waits for running requests.
 pub const DRAIN_DEADLINE: Duration = Duration::from_secs(30);
-/// Speech tokens sampled ahead of a request's own thread (5 s of speech).
+/// Speech tokens sampled ahead of a request's own thread (5 s of speech, 2.5 s in generation 1).
 pub const LM_TOKENS_AHEAD: usize = 128;
 /// Bound runs of the language model that are kept, one for every window of slots; more are bound again.
 pub const LM_WINDOWS: usize = 64;
@@ -145,6 +145,9 @@ pub const FLOW_TRIM_WINDOW: Duration = Duration::from_secs(2);
 pub const FLOW_TRIM_PAGES: usize = 16;
 /// Of the flow's page pool, one part in so many is kept for the prompts of voices.
 pub const FLOW_PREFIX_PART: usize = 2;
+/// Mel frames of one utterance, prompt included, where the flow's noise is drawn and sets no bound: prompt and speech of
+/// 30 s each. Attention over so many takes 2 GB.
+pub const FLOW_FRAMES: usize = 5_500;
 /// Utterances in one run of the flow on a GPU.
 pub const FLOW_BATCH: usize = 32;
 /// Query-key pairs of one run of the flow, over all rows: bounds the memory of its attention.

@@ -1,16 +1,19 @@
 //! The Rust stages against the reference implementation's own numbers (tests/goldens), on the exported tiny
-//! CosyVoice 2 checkpoint; the language model's on CosyVoice 3 too. `make test` exports it first; see tests/support.
+//! CosyVoice 2 checkpoint; the language model's on CosyVoice 1 and 3 too. `make test` exports it first; see tests/support.
 #![allow(clippy::unwrap_used, reason = "a test stops where something is broken")]
 
 mod support;
 
-use cosyserve::model::bundle::VocoderKind;
-use cosyserve::model::llm::Llm;
+use cosyserve::model::bundle::{LlmConfig, VocoderKind};
+use cosyserve::model::llm::{Llm, RowPrompt};
 use cosyserve::model::prompt_encoder::PromptEncoder;
 use cosyserve::model::vocoder::{Vocoder, VocoderGraphs, VocoderRun};
-use cosyserve::model::{Mel, mel};
+use cosyserve::model::{Bundle, Mel, mel};
 use cosyserve::runtime::Device;
-use support::{FlowCase, Golden, bundle, bundle_3, keep_going, max_error, runtime, snr_db, vocoder_graphs};
+use cosyserve::text::{LayoutIds, lay_out};
+use support::{
+    FlowCase, Golden, bundle, bundle_1, bundle_3, keep_going, max_error, runtime, snr_db, vocoder_graphs,
+};
 
 fn log_softmax(logits: &[f32]) -> Vec<f32> {
     let max = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
@@ -24,35 +27,63 @@ fn log_softmax(logits: &[f32]) -> Vec<f32> {
 /// Guarantees the language model's log-probabilities at prefill and eight decode steps through the shared KV buffer.
 #[test]
 fn llm_log_probabilities() {
-    for (bundle, golden) in [(bundle(), "llm_2"), (bundle_3(), "llm_3")] {
+    let plain = ["zero_shot", "cross_lingual"];
+    for (bundle, golden, cases) in [
+        (
+            bundle_1(),
+            "llm_1",
+            &["zero_shot", "cross_lingual", "instruct_noemb"][..],
+        ),
+        (bundle(), "llm_2", &plain),
+        (bundle_3(), "llm_3", &plain),
+    ] {
         let llm = Llm::load(runtime(), &bundle, Device::Cpu, 2).unwrap();
-        log_probabilities_of(llm, golden);
+        log_probabilities_of(llm, golden, cases);
     }
 }
 
-fn log_probabilities_of(mut llm: Llm, golden: &str) {
+/// What a model is given of its text: ids, or the rows that they name.
+fn layout(config: &LlmConfig) -> LayoutIds {
+    LayoutIds {
+        text_vocab: config.text_vocab,
+        speech_offset: config.speech_offset,
+        speech_tokens: config.speech_tokens as i64,
+        sos_id: config.sos_id,
+        task_id: config.task_id,
+        min_ratio: config.min_ratio,
+        max_ratio: config.max_ratio,
+        max_positions: config.max_positions,
+        rows_offset: config.rows.as_ref().map(|rows| rows.rows_offset),
+    }
+}
+
+fn log_probabilities_of(mut llm: Llm, golden: &str, cases: &[&str]) {
     let config = llm.config().clone();
     let name = golden;
     let golden = Golden::open(name);
-    for case in ["zero_shot", "cross_lingual"] {
+    for case in cases {
         let ints = |name: &str| golden.ints(&format!("{case}/{name}"));
-        let mut ids = vec![config.sos_id];
-        ids.extend(ints("prompt_text"));
-        ids.extend(ints("text"));
-        ids.push(config.task_id);
-        ids.extend(
-            ints("prompt_speech_token")
-                .iter()
-                .map(|t| t + config.speech_offset),
-        );
+        // Generations 2 and 3 know nothing of a speaker.
+        let speaker = config
+            .rows
+            .as_ref()
+            .map(|_| golden.floats(&format!("{case}/embedding")));
+        let speaker = speaker.filter(|embedding| !embedding.is_empty());
+        let (prompt, text, speech) = (ints("prompt_text"), ints("text"), ints("prompt_speech_token"));
+        let input = lay_out(&layout(&config), speaker.is_some(), &prompt, &text, &speech).unwrap();
+        let rows = input.text.map(|text| RowPrompt { text, speaker });
         let expected = golden.floats(&format!("{case}/step_logp"));
-        let rows: Vec<&[f32]> = expected.chunks(config.speech_vocab).collect();
+        let steps: Vec<&[f32]> = expected.chunks(config.speech_vocab).collect();
         let slot = llm.open().unwrap();
-        let mut worst = max_error(&log_softmax(&llm.prefill(&slot, &ids).unwrap()), rows[0]);
-        for (token, row) in ints("greedy_tokens").iter().zip(&rows[1..]) {
+        let mut worst = max_error(
+            &log_softmax(&llm.prefill(&slot, &input.ids, rows.as_ref()).unwrap()),
+            steps[0],
+        );
+        for (token, row) in ints("greedy_tokens").iter().zip(&steps[1..]) {
             let mut step = llm.step(&[(&slot, *token as usize)]).unwrap();
             worst = worst.max(max_error(&log_softmax(step.rows()[0]), row));
         }
+        llm.close(slot);
         println!("{name} {case}: max log-probability error {worst:.2e}");
         assert!(worst <= 1e-3, "{name} {case}: {worst}");
     }
@@ -183,8 +214,13 @@ fn speed_changes_the_mel_as_the_reference() {
 /// Guarantees what a prompt recording becomes: speech tokens, speaker embedding and mel of the reference's front end.
 #[test]
 fn prompt_features() {
-    let encoder = PromptEncoder::load(runtime(), &bundle(), Device::Cpu).unwrap();
-    let golden = Golden::open("frontend_2");
+    for (bundle, golden) in [(bundle(), "frontend_2"), (bundle_1(), "frontend_1")] {
+        prompt_features_of(&bundle, &Golden::open(golden));
+    }
+}
+
+fn prompt_features_of(bundle: &Bundle, golden: &Golden) {
+    let encoder = PromptEncoder::load(runtime(), bundle, Device::Cpu).unwrap();
     let (samples, rate) = support::prompt_wav();
     let resampled = |to| cosyserve::dsp::resample::resample(&samples, rate, to);
     let features = encoder.encode(&resampled(16_000), &resampled(24_000)).unwrap();

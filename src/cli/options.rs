@@ -41,7 +41,7 @@ pub struct ModelArgs {
     /// as it is used; a quarter of a GPU's free memory, 16384 at most, taken at once]
     #[arg(long, env = "COSYSERVE_FLOW_CACHE", value_name = "MIB", value_parser = clap::value_parser!(u64).range(..=1_048_576))]
     flow_cache: Option<u64>,
-    /// Speech before a chunk that the flow sees while streaming; 0 is all [default: as the model says]
+    /// Speech before a chunk that the flow sees while streaming (generations 2 and 3); 0 is all [default: as the model says]
     #[arg(long, env = "COSYSERVE_LEFT_CONTEXT", value_name = "SECONDS", value_parser = seconds)]
     left_context: Option<f32>,
     /// Where TensorRT keeps the engines it builds (the first start takes minutes) [default: tensorrt in the data

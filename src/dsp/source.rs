@@ -75,13 +75,17 @@ impl HarmonicSource {
         &self.params
     }
 
-    /// Start phases of the sines for [`PhaseRule::PerSample`], in radians: 0 for the fundamental, `-pi..pi` for each
-    /// harmonic, from draws in [0, 1). The other rules ignore start phases.
-    pub fn start_phases(&self, mut uniform: impl FnMut() -> f32) -> Vec<f32> {
-        let pi = std::f32::consts::PI;
-        (0..=self.params.harmonics)
-            .map(|h| if h == 0 { 0.0 } else { (2.0 * uniform() - 1.0) * pi })
-            .collect()
+    /// Start phases of the sines for [`PhaseRule::PerSample`], in radians: 0 for the fundamental, uniform from
+    /// `-pi..=pi` for each harmonic. The other rules have none. `noise` gives standard normal numbers: the angle of a
+    /// point whose two coordinates are such numbers is uniform.
+    pub fn start_phases(&self, mut noise: impl FnMut() -> f32) -> Vec<f32> {
+        match self.params.rule {
+            PhaseRule::Linear | PhaseRule::Held => Vec::new(),
+            PhaseRule::PerSample => {
+                let harmonics = (0..self.params.harmonics).map(|_| noise().atan2(noise()));
+                std::iter::once(0.0).chain(harmonics).collect()
+            }
+        }
     }
 
     /// Where the phases of an utterance begin that [`HarmonicSource::render_next`] makes.

@@ -14,6 +14,7 @@ use super::stages::Stages;
 use super::urgency::Urgency;
 use super::{Mode, PromptAudio, SpeechRequest, SpeechStream, VoiceInfo, sizing, warm_up};
 use crate::model::Bundle;
+use crate::model::bundle::{FlowKind, PagedFlowConfig};
 use crate::runtime::{Options, Runtime};
 use crate::{Error, Result, limits};
 
@@ -238,16 +239,24 @@ impl Engine {
 
 fn lane_options(options: &EngineOptions, bundle: &Bundle, slots: usize) -> LaneOptions {
     let manifest = &bundle.manifest;
-    let chunk_seconds = manifest.flow.chunk_tokens as f32 / manifest.token_rate as f32;
     LaneOptions {
         slots,
         flow_cache: options.flow_cache,
-        left_chunks: match options.left_context {
-            None => manifest.flow.left_chunks,
-            Some(seconds) if seconds > 0.0 => Some((seconds / chunk_seconds).ceil() as usize),
-            Some(_) => None,
+        left_chunks: match &manifest.flow.kind {
+            FlowKind::Paged(flow) => left_chunks(flow, options.left_context, manifest.token_rate),
+            FlowKind::Overlapped(_) => None,
         },
         tensorrt_cache: options.tensorrt_cache.clone(),
+    }
+}
+
+/// Chunks of left context in `seconds` of speech (0: all), or what the bundle says.
+fn left_chunks(flow: &PagedFlowConfig, seconds: Option<f32>, token_rate: u32) -> Option<usize> {
+    let chunk_seconds = flow.chunk_tokens as f32 / token_rate as f32;
+    match seconds {
+        None => flow.left_chunks,
+        Some(seconds) if seconds > 0.0 => Some((seconds / chunk_seconds).ceil() as usize),
+        Some(_) => None,
     }
 }
 

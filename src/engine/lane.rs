@@ -5,13 +5,11 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use super::flow_worker::FlowWorker;
+use super::flow::FlowStage;
 use super::lm_worker::LmWorker;
-use super::sizing;
 use super::turn::Turn;
 use super::vocoder_worker::VocoderWorker;
 use crate::model::Bundle;
-use crate::model::flow::Flow;
 use crate::model::llm::Llm;
 use crate::model::vocoder::VocoderGraphs;
 use crate::runtime::{Device, Runtime, resident_bytes};
@@ -26,7 +24,7 @@ pub struct Lane {
     /// Language model.
     pub lm: LmWorker,
     /// Flow.
-    pub flow: FlowWorker,
+    pub flow: FlowStage,
     /// Vocoder.
     pub vocoder: VocoderWorker,
 }
@@ -36,7 +34,7 @@ pub struct Lane {
 pub struct LaneOptions {
     /// Requests it has at work at most.
     pub slots: usize,
-    /// Bytes of flow state kept for later chunks and requests; `None`: what suits the device.
+    /// Bytes of flow state kept for later chunks and requests, where the flow has pages; `None`: what suits the device.
     pub flow_cache: Option<u64>,
     /// Chunks of left context that the flow sees; `None`: all.
     pub left_chunks: Option<usize>,
@@ -53,20 +51,14 @@ impl Lane {
     fn load(runtime: &Runtime, bundle: &Bundle, device: Device, options: &LaneOptions) -> Result<Self> {
         // On a CPU the stages would compete for the cores; a GPU interleaves them itself.
         let turn = (device == Device::Cpu).then(Turn::new);
-        let flow_cache = match options.flow_cache {
-            Some(bytes) => bytes,
-            None => sizing::flow_cache(device)?,
-        };
         let log = |stage| log_memory(device, stage);
         log("nothing")?;
-        let flow = Flow::load(runtime, bundle, device)?;
+        let flow = FlowStage::load(runtime, bundle, device, turn.clone(), options)?;
         log("flow")?;
         let vocoder = VocoderGraphs::load(runtime, bundle, device, options.slots, &options.tensorrt_cache)?;
         log("vocoder")?;
         let llm = Llm::load(runtime, bundle, device, options.slots)?;
         log("language model")?;
-        let flow = FlowWorker::start(flow, turn.clone(), flow_cache, options.left_chunks)?;
-        log("flow cache")?;
         Ok(Self {
             device,
             slots: options.slots,

@@ -19,7 +19,7 @@ use super::token_stream::{Signal, TokenSink, TokenStream, channel};
 use super::turn::{Turn, TurnGuard};
 use super::urgency::Urgency;
 use crate::model::bundle::SamplingConfig;
-use crate::model::llm::{Llm, Slot};
+use crate::model::llm::{Llm, RowPrompt, Slot};
 use crate::model::sampler;
 use crate::{Error, Result};
 
@@ -30,6 +30,8 @@ const COMPANY: Duration = Duration::from_secs(1);
 pub struct LmRequest {
     /// Ids of prompt, text and prompt speech, laid out for the model.
     pub ids: Vec<i64>,
+    /// The prompt rows that they name, where the model reads any.
+    pub rows: Option<RowPrompt>,
     /// Tokens before which the model may not stop.
     pub min_tokens: usize,
     /// Tokens after which it must.
@@ -345,7 +347,8 @@ impl Work {
             over: false,
             _counted,
         };
-        match self.llm.prefill(&active.slot, &active.request.ids) {
+        let prompt = &active.request;
+        match self.llm.prefill(&active.slot, &prompt.ids, prompt.rows.as_ref()) {
             Ok(mut logits) => active.advance(&mut logits, &self.rules),
             Err(e) => active.end(Err(e)),
         }

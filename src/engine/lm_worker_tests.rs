@@ -39,6 +39,7 @@ fn request(i: u64) -> LmRequest {
             .chain(text)
             .chain([llm.task_id])
             .collect(),
+        rows: None,
         min_tokens: 20,
         max_tokens: 60,
         generator: ChaCha12Rng::seed_from_u64(i),

@@ -3,9 +3,11 @@
 mod admission;
 mod answer;
 mod facade;
+pub mod flow;
 pub mod flow_worker;
 mod lane;
 pub mod lm_worker;
+pub mod overlapped_flow;
 mod pipeline;
 mod plan;
 mod request;

@@ -15,7 +15,7 @@ use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio::time::timeout_at;
 
-use super::flow_worker::FlowStream;
+use super::flow::FlowStream;
 use super::lane::Lane;
 use super::lm_worker::LmRequest;
 use super::plan::ChunkPlan;
@@ -25,9 +25,13 @@ use super::token_stream::TokenStream;
 use super::urgency::Urgency;
 use crate::dsp::stretch::{StreamStretch, stretch};
 use crate::model::Mel;
+use crate::model::llm::RowPrompt;
 use crate::model::vocoder::VocoderState;
 use crate::text::lay_out;
 use crate::{Error, Result, limits};
+
+/// Generators of the flow's noise begin here; those of sampling are the even ones below, the vocoder's the odd ones.
+const FLOW_NOISE: u64 = 1 << 63;
 
 /// What one synthesis cost, for the log.
 #[derive(Debug, Clone, Copy, Default)]
@@ -128,15 +132,19 @@ impl<'a> Pipeline<'a> {
         let stages = self.stages;
         let input = lay_out(
             &stages.layout,
+            self.voice.llm_speaker.is_some(),
             &self.voice.prompt_text,
             text,
             &self.voice.llm_speech,
         )?;
-        let max_tokens = input
-            .max_tokens
-            .min(stages.most_speech_tokens(self.voice.flow.tokens.len()));
+        let max_tokens = input.max_tokens.min(stages.most_speech_tokens(&self.voice.flow));
+        let speaker = || self.voice.llm_speaker.clone();
         let stream = self.lane.lm.join(LmRequest {
             ids: input.ids,
+            rows: input.text.map(|text| RowPrompt {
+                text,
+                speaker: speaker(),
+            }),
             min_tokens: input.min_tokens,
             max_tokens,
             generator: self.generator(2 * index),
@@ -229,7 +237,7 @@ impl<'a> Pipeline<'a> {
         let making = self.urgency.making();
         let keep_going = || self.keep_going();
         let mel = if self.stream {
-            let mel = speech.flow.chunk(&speech.tokens, true, &keep_going)?;
+            let mel = speech.flow.rest(&speech.tokens, &keep_going)?;
             speech.stretch.push(&mel, true)
         } else {
             stretch(&speech.flow.whole(&speech.tokens, &keep_going)?, self.speed)
@@ -326,15 +334,14 @@ impl Speech {
     fn new(pipeline: &Pipeline<'_>, index: u64) -> Self {
         let flow = &pipeline.stages.manifest.flow;
         let voice = &pipeline.voice.flow;
+        let mut flow_noise = Noise(pipeline.generator(FLOW_NOISE + index));
         Self {
             tokens: Vec::new(),
-            plan: ChunkPlan::new(
-                flow.chunk_tokens,
-                flow.lookahead_tokens,
-                voice.tokens.len(),
-                pipeline.crowded,
-            ),
-            flow: pipeline.lane.flow.open(voice.clone(), pipeline.urgency.clone()),
+            plan: ChunkPlan::of(&flow.kind, voice.tokens.len(), pipeline.crowded),
+            flow: pipeline
+                .lane
+                .flow
+                .open(voice.clone(), pipeline.urgency.clone(), move || flow_noise.next()),
             begun: None,
             stretch: StreamStretch::new(pipeline.speed),
             state: pipeline.stages.vocoder.begin(),
@@ -343,7 +350,7 @@ impl Speech {
     }
 }
 
-/// Standard normal draws for the vocoder's source.
+/// Standard normal draws: for the vocoder's source, and where the flow's noise is not fixed.
 struct Noise(ChaCha12Rng);
 
 impl Noise {

@@ -3,6 +3,10 @@
 //! The flow's chunks lie on a grid that begins with the prompt, and their mel does not depend on how many are computed
 //! at once. So the first hop only reaches the end of the chunk that the prompt began, and later hops are whole chunks:
 //! one, and then twice as many each time.
+//!
+//! Where chunks overlap (generation 1) all hops are alike, and the overlap is what a hop looks ahead.
+
+use crate::model::bundle::FlowKind;
 
 /// Growth of the hop from chunk to chunk.
 const HOP_GROWTH: usize = 2;
@@ -38,6 +42,25 @@ impl ChunkPlan {
             hop: chunk,
             max_hop: chunk * MAX_HOP,
             lookahead,
+            offset: 0,
+        }
+    }
+
+    /// The plan that suits a flow.
+    pub fn of(flow: &FlowKind, prompt: usize, crowded: bool) -> Self {
+        match flow {
+            FlowKind::Paged(flow) => Self::new(flow.chunk_tokens, flow.lookahead_tokens, prompt, crowded),
+            FlowKind::Overlapped(flow) => Self::even(flow.hop_tokens, flow.overlap_tokens),
+        }
+    }
+
+    /// Hops of `hop` tokens, each with `overlap` tokens of the next one behind it.
+    fn even(hop: usize, overlap: usize) -> Self {
+        Self {
+            next: hop,
+            hop,
+            max_hop: hop,
+            lookahead: overlap,
             offset: 0,
         }
     }
@@ -95,6 +118,14 @@ mod tests {
         assert_eq!(plan.next(30), Some(30));
         assert_eq!(plan.next(54), None);
         assert_eq!(plan.next(55), Some(55));
+    }
+
+    #[test]
+    fn hops_that_overlap_are_alike() {
+        let mut plan = ChunkPlan::even(100, 20);
+        assert_eq!(plan.missing(50), 70);
+        let uptos: Vec<_> = std::iter::from_fn(|| plan.next(330)).collect();
+        assert_eq!(uptos, [120, 220, 320]);
     }
 
     #[test]

@@ -41,6 +41,8 @@ pub struct Conditioning {
     pub prompt_text: Vec<i64>,
     /// Speech tokens the language model continues.
     pub llm_speech: Vec<i64>,
+    /// The speaker's embedding for a language model that reads one; `None`: it is not told.
+    pub llm_speaker: Option<Vec<f32>>,
     /// What the flow knows of the speaker.
     pub flow: Arc<FlowVoice>,
 }
@@ -60,6 +62,7 @@ impl Stages {
             min_ratio: llm.min_ratio,
             max_ratio: llm.max_ratio,
             max_positions: llm.max_positions,
+            rows_offset: llm.rows.as_ref().map(|rows| rows.rows_offset),
         };
         Ok(Self {
             text: TextFrontend::new(tokenizer),
@@ -100,11 +103,13 @@ impl Stages {
         segments.iter().map(|s| self.text.tokens(s)).collect()
     }
 
-    /// Most speech tokens of a segment after a flow prompt of so many: bounded, and within the fixed noise.
-    pub(super) fn most_speech_tokens(&self, prompt: usize) -> usize {
-        let room = self.manifest.flow.noise.frames / self.manifest.token_mel_ratio;
-        room.saturating_sub(prompt)
-            .clamp(1, limits::SEGMENT_SPEECH_TOKENS)
+    /// Most speech tokens of a segment of `voice`: bounded, and with its prompt within what the flow can make.
+    pub(super) fn most_speech_tokens(&self, voice: &FlowVoice) -> usize {
+        let manifest = &self.manifest;
+        let prompt = voice.feat.len() / manifest.mel.bins.max(1);
+        let room = manifest.flow.max_frames().saturating_sub(prompt);
+        let most = limits::SEGMENT_SPEECH_SECONDS * manifest.token_rate as usize;
+        manifest.tokens_within(room).clamp(1, most.max(1))
     }
 
     /// What is to be spoken: the checked segments, or the source's speech tokens in a voice conversion.
@@ -136,7 +141,8 @@ impl Stages {
         };
         let given = conditioning.prompt_text;
         let (own, _) = self.own_prompt(text)?;
-        let prompt_text = match (given.contains(&marker.id), own.is_empty()) {
+        let has_marker = marker.id.is_some_and(|id| given.contains(&id));
+        let prompt_text = match (has_marker, own.is_empty()) {
             (true, _) => [given, own].concat(),
             (false, false) => [own, given].concat(),
             (false, true) => [self.text.tokens(&template::plain(&marker.text))?, given].concat(),
@@ -176,6 +182,8 @@ impl Stages {
                 Ok(Conditioning {
                     prompt_text: self.instruction(instruct_text)?,
                     llm_speech: Vec::new(),
+                    // It would pull against the instruction too.
+                    llm_speaker: None,
                     ..of_voice(&voice)
                 })
             }
@@ -198,6 +206,7 @@ impl Stages {
                 instruct_text,
             } => Ok(Conditioning {
                 prompt_text: self.instruction(instruct_text)?,
+                llm_speaker: None,
                 ..of_features(&*self.features(prompt)?)
             }),
         }
@@ -271,6 +280,7 @@ fn of_voice(voice: &Voice) -> Conditioning {
         Some(p) => Conditioning {
             prompt_text: p.text_tokens.clone(),
             llm_speech: p.speech_tokens.clone(),
+            llm_speaker: Some(embedding.clone()),
             flow: FlowVoice::new(p.speech_tokens.clone(), p.speech_feat.clone(), embedding).into(),
         },
     }
@@ -285,6 +295,7 @@ fn of_features(features: &PromptFeatures) -> Conditioning {
     Conditioning {
         prompt_text: Vec::new(),
         llm_speech: Vec::new(),
+        llm_speaker: Some(embedding.clone()),
         flow: FlowVoice::new(speech_tokens, speech_feat, embedding).into(),
     }
 }
@@ -294,6 +305,7 @@ fn of_embedding(embedding: Vec<f32>) -> Conditioning {
     Conditioning {
         prompt_text: Vec::new(),
         llm_speech: Vec::new(),
+        llm_speaker: Some(embedding.clone()),
         flow: FlowVoice::new(Vec::new(), Vec::new(), embedding).into(),
     }
 }

@@ -1,14 +1,24 @@
 //! The bundle manifest (`bundle.json`): typed, checked, and the paths of the stage files. See `onnx/BUNDLE.md`.
 
+mod flow;
+mod llm;
 mod vocoder;
 
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
+pub use flow::{
+    CacheConfig, CacheElement, CacheKind, FlowCaches, FlowConfig, FlowKind, NoiseConfig,
+    OverlappedFlowConfig, PagedFlowConfig,
+};
+pub use llm::{LlmConfig, RowsConfig, SamplingConfig};
 pub use vocoder::{
-    CausalCaches, CausalConfig, FixedNoiseConfig, OverlappedConfig, VocoderCache, VocoderConfig, VocoderKind,
+    CausalCaches, CausalConfig, FixedNoiseConfig, OverlappedConfig, Phase, VocoderCache, VocoderConfig,
+    VocoderKind,
 };
 
 use crate::{Error, Result, limits};
@@ -47,155 +57,13 @@ pub struct MelConfig {
     pub fmax: f32,
 }
 
-/// Sampler defaults (repetition-aware sampling).
-#[derive(Debug, Clone, Copy, Deserialize)]
-pub struct SamplingConfig {
-    /// Nucleus mass.
-    pub top_p: f32,
-    /// Nucleus size.
-    pub top_k: usize,
-    /// Window in which repeats are counted, tokens.
-    pub win_size: usize,
-    /// Share of the window that counts as repetition.
-    pub tau_r: f32,
-}
-
-/// The language model stage.
-#[derive(Debug, Clone, Deserialize)]
-pub struct LlmConfig {
-    /// Graph.
-    #[serde(flatten)]
-    pub graph: FileEntry,
-    /// Transformer layers.
-    pub layers: usize,
-    /// Key/value heads.
-    pub kv_heads: usize,
-    /// Head width.
-    pub head_dim: usize,
-    /// Element type of the KV cache: `f32` or `f16`.
-    pub kv_dtype: String,
-    /// Rows of the rotary caches: the longest sequence.
-    pub max_positions: usize,
-    /// Text ids are below this.
-    pub text_vocab: i64,
-    /// Id of speech token 0.
-    pub speech_offset: i64,
-    /// Width of the logits.
-    pub speech_vocab: usize,
-    /// Start-of-sequence id.
-    pub sos_id: i64,
-    /// Task id (end of text, start of speech).
-    pub task_id: i64,
-    /// Speech id that ends the speech.
-    pub eos: usize,
-    /// Speech ids that stop decoding.
-    pub stop: Vec<usize>,
-    /// Those of them that are not sampled before the least length; they follow from the generation.
-    #[serde(skip)]
-    pub withheld: Vec<usize>,
-    /// Fill id of the bistream layout.
-    pub fill: usize,
-    /// Real speech tokens are below this.
-    pub speech_tokens: usize,
-    /// Sampler defaults.
-    pub sampling: SamplingConfig,
-    /// Least speech tokens per text token.
-    pub min_ratio: f32,
-    /// Most speech tokens per text token.
-    pub max_ratio: f32,
-}
-
-/// Fixed noise of the flow.
-#[derive(Debug, Clone, Deserialize)]
-pub struct NoiseConfig {
-    /// File.
-    #[serde(flatten)]
-    pub file: FileEntry,
-    /// Mel frames in it.
-    pub frames: usize,
-}
-
-/// The flow stage.
-#[derive(Debug, Clone, Deserialize)]
-pub struct FlowConfig {
-    /// Encoder graph.
-    pub encoder: FileEntry,
-    /// Estimator graph.
-    pub estimator: FileEntry,
-    /// Fixed noise.
-    pub noise: NoiseConfig,
-    /// Euler steps.
-    pub steps: usize,
-    /// Classifier-free guidance rate.
-    pub cfg_rate: f32,
-    /// Time schedule: `cosine` or `linear`.
-    pub schedule: String,
-    /// Attention chunk, tokens.
-    pub chunk_tokens: usize,
-    /// Look-ahead, tokens.
-    pub lookahead_tokens: usize,
-    /// Speaker embedding width.
-    pub spk_dim: usize,
-    /// Chunks of left context a chunk sees unless the command line says otherwise; absent: all.
-    #[serde(default)]
-    pub left_chunks: Option<usize>,
-    /// What the graphs keep from chunk to chunk.
-    pub caches: FlowCaches,
-}
-
-/// The caches of the flow's graphs.
-#[derive(Debug, Clone, Deserialize)]
-pub struct FlowCaches {
-    /// Those of the encoder.
-    pub encoder: Vec<CacheConfig>,
-    /// Those of the estimator.
-    pub estimator: Vec<CacheConfig>,
-}
-
-/// One cache: an input and an output of a graph over the same memory, `[rows, shape...]`.
-#[derive(Debug, Clone, Deserialize)]
-pub struct CacheConfig {
-    /// Input name.
-    pub name: String,
-    /// Output name.
-    pub output: String,
-    /// What a row is.
-    pub kind: CacheKind,
-    /// Shape of a row.
-    pub shape: Vec<usize>,
-    /// Element type.
-    pub element: CacheElement,
-}
-
-/// What one row of a cache belongs to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum CacheKind {
-    /// A speech token.
-    Token,
-    /// A mel frame.
-    Frame,
-    /// The end of a chunk.
-    Tail,
-}
-
-/// Element type of a cache.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum CacheElement {
-    /// 32-bit floats.
-    F32,
-    /// 16-bit floats.
-    F16,
-}
-
 /// A special token of the text layout.
 #[derive(Debug, Clone, Deserialize)]
 pub struct SpecialToken {
     /// Its text.
     pub text: String,
-    /// Its id.
-    pub id: i64,
+    /// Its id; `None`: it is tokenised like other text.
+    pub id: Option<i64>,
     /// Whether the model must find it in its text.
     #[serde(default)]
     pub required: bool,
@@ -240,8 +108,8 @@ pub struct Manifest {
     pub sample_rate: u32,
     /// Speech tokens per second.
     pub token_rate: u32,
-    /// Mel frames per speech token.
-    pub token_mel_ratio: usize,
+    /// Mel frames per speech token; `None`: no whole number, and prompts are not trimmed to it.
+    pub token_mel_ratio: Option<usize>,
     /// Prompt mel.
     pub mel: MelConfig,
     /// Text tokenizer.
@@ -294,6 +162,45 @@ impl Manifest {
         }
         hex(&hash.finalize()[..16])
     }
+
+    /// Speech tokens that make `frames` mel frames at most.
+    pub fn tokens_within(&self, frames: usize) -> usize {
+        frames * self.token_rate as usize * self.mel.hop / self.sample_rate.max(1) as usize
+    }
+
+    /// What contradicts itself.
+    fn wrong(&self) -> Option<String> {
+        let weights = self.vocoder.merge_weight.len();
+        if weights != self.vocoder.harmonics + 1 {
+            return Some(format!(
+                "vocoder.merge_weight has {weights} numbers, not harmonics + 1"
+            ));
+        }
+        if self.generation == 1 && self.llm.rows.is_none() {
+            return Some("llm: text_encoder, rows_offset or rows_width is missing or wrong".into());
+        }
+        None
+    }
+
+    /// All files but the voices.
+    fn files(&self) -> Vec<&FileEntry> {
+        let stages = [
+            &self.tokenizer,
+            &self.llm.graph,
+            &self.flow.encoder,
+            &self.flow.estimator,
+            &self.vocoder.f0,
+            &self.vocoder.decoder,
+            &self.speaker_encoder,
+            &self.speech_tokenizer,
+        ];
+        let text_encoder = self.llm.rows.as_ref().map(|rows| &rows.text_encoder);
+        let noise = match &self.flow.kind {
+            FlowKind::Paged(kind) => Some(&kind.noise.file),
+            FlowKind::Overlapped(_) => None,
+        };
+        stages.into_iter().chain(text_encoder).chain(noise).collect()
+    }
 }
 
 impl Bundle {
@@ -306,22 +213,18 @@ impl Bundle {
             parse(&text).map_err(|e| Error::internal(&format!("reading {}", path.display()), e))?;
         manifest.llm.withheld = match manifest.generation {
             // As the reference, whose samples depend on it.
-            2 => vec![manifest.llm.eos],
+            1 | 2 => vec![manifest.llm.eos],
             // There the reference masks an id that the model never gives, and speech may end at once.
             3 => manifest.llm.stop.clone(),
             other => {
                 return Err(Error::Internal(format!(
-                    "{}: this server speaks CosyVoice generations 2 and 3; the bundle is generation {other}",
+                    "{}: this server speaks CosyVoice generations 1 to 3; the bundle is generation {other}",
                     path.display()
                 )));
             }
         };
-        if manifest.vocoder.merge_weight.len() != manifest.vocoder.harmonics + 1 {
-            return Err(Error::Internal(format!(
-                "{}: vocoder.merge_weight has {} numbers, not harmonics + 1",
-                path.display(),
-                manifest.vocoder.merge_weight.len()
-            )));
+        if let Some(wrong) = manifest.wrong() {
+            return Err(Error::Internal(format!("{}: {wrong}", path.display())));
         }
         Ok(Self {
             dir: dir.to_path_buf(),
@@ -333,21 +236,8 @@ impl Bundle {
     /// Bundles over [`limits::VERIFY_BYTES`] are taken as they are (`cosyserve_onnx check` reads them whole).
     pub fn verify(&self) -> Result<()> {
         let m = &self.manifest;
-        let stages = [
-            &m.tokenizer,
-            &m.llm.graph,
-            &m.flow.encoder,
-            &m.flow.estimator,
-            &m.flow.noise.file,
-        ];
-        let others = [
-            &m.vocoder.f0,
-            &m.vocoder.decoder,
-            &m.speaker_encoder,
-            &m.speech_tokenizer,
-        ];
-        let voices = m.voices.iter().map(|v| &v.file);
-        let files: Vec<&FileEntry> = stages.into_iter().chain(others).chain(voices).collect();
+        let files = m.files().into_iter().chain(m.voices.iter().map(|v| &v.file));
+        let files: Vec<&FileEntry> = files.collect();
         let size = |f: &&FileEntry| std::fs::metadata(self.path(f)).map_or(0, |m| m.len());
         if files.iter().map(size).sum::<u64>() > limits::VERIFY_BYTES {
             return Ok(());
@@ -386,6 +276,11 @@ fn parse(text: &str) -> Result<Manifest> {
         )));
     }
     serde_json::from_str(text).map_err(failed)
+}
+
+/// A part of the manifest whose fields depend on a field of it; `name` is what errors call it.
+fn read<T: DeserializeOwned>(name: &str, fields: Map<String, Value>) -> Result<T, String> {
+    serde_json::from_value(Value::Object(fields)).map_err(|e| format!("{name}: {e}"))
 }
 
 /// Bytes in lower-case hexadecimal.

@@ -4,9 +4,18 @@
 //! writes straight into it, and a decode step runs over a window of neighbouring slots. Rows of a window that take no
 //! part compute too, harmlessly: a free slot writes its position 0, which the next prefill overwrites, and a sequence
 //! that sits out writes its next position, which its next step overwrites.
+//!
+//! Generation 1 reads text and speaker as rows that a graph of their own makes of them; ids above all others name them.
+
+mod inputs;
+mod text_encoder;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+
+use inputs::Inputs;
+pub use text_encoder::RowPrompt;
+use text_encoder::TextEncoder;
 
 use super::bundle::{Bundle, LlmConfig};
 use crate::runtime::{Binding, Buffer, Device, Element, Graph, GraphOptions, HostSliceMut, Runtime};
@@ -14,6 +23,8 @@ use crate::{Error, Result, limits};
 
 /// Idle rows between two sequences that cost less than another run of the graph on a CPU.
 const IDLE_ROWS: usize = 2;
+/// Prompt rows of one sequence at most: the speaker's and the text's.
+const PROMPT_ROWS: usize = 1 + limits::SEGMENT_TEXT_TOKENS;
 /// Rows compared by [`Llm::rows_agree`]: more than the kernels for small products compute at once.
 const AGREEING_ROWS: usize = 5;
 
@@ -28,6 +39,8 @@ pub struct Llm {
     prefill: Inputs,
     step: Inputs,
     windows: BTreeMap<(usize, usize), Binding>,
+    /// Makes the prompt rows, where the model reads any.
+    text_encoder: Option<TextEncoder>,
     /// Whether rows compute the same bits alone and together.
     together: bool,
 }
@@ -42,15 +55,6 @@ struct Cache {
 /// A sequence's place. It must be given back with [`Llm::close`].
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Slot(usize);
-
-/// Small inputs and the logits, at fixed addresses.
-struct Inputs {
-    ids: Buffer,
-    last: Buffer,
-    lengths: Buffer,
-    total: Buffer,
-    logits: Buffer,
-}
 
 /// The logits of a step.
 pub struct Step<'a> {
@@ -97,7 +101,9 @@ impl Llm {
         let config = bundle.manifest.llm.clone();
         let element = Element::float(&config.kv_dtype)?;
         let graph = Graph::load(runtime, "llm", &bundle.path(&config.graph), &options)?;
-        Self::over(Arc::new(graph), config, slots, |graph, len| {
+        let rows = config.rows.clone();
+        let encoder = rows.map(|rows| TextEncoder::load(runtime, bundle, &rows, options.device));
+        let mut llm = Self::over(Arc::new(graph), config, slots, |graph, len| {
             let buffer = Buffer::device(graph, element, len)?;
             // A masked value still counts as zero times itself in some GPU kernels: it must be a number. The CPU's read
             // what was written, and pages that are never touched cost no memory.
@@ -105,7 +111,9 @@ impl Llm {
                 buffer.zero_prefix(len)?;
             }
             Ok(buffer)
-        })
+        })?;
+        llm.text_encoder = encoder.transpose()?;
+        Ok(llm)
     }
 
     fn over(
@@ -126,10 +134,11 @@ impl Llm {
         };
         Ok(Self {
             caches: names.map(cache).collect::<Result<_>>()?,
-            prefill: Inputs::new(&graph, capacity, 1, config.speech_vocab)?,
-            step: Inputs::new(&graph, slots, slots, config.speech_vocab)?,
+            prefill: Inputs::new(&graph, &config, capacity, 1, PROMPT_ROWS)?,
+            step: Inputs::new(&graph, &config, slots, slots, 1)?,
             slots: vec![None; slots],
             windows: BTreeMap::new(),
+            text_encoder: None,
             together: true,
             graph,
             config,
@@ -165,7 +174,13 @@ impl Llm {
     }
 
     /// Starts the sequence of `slot` with `ids`, forgetting what was there; returns the logits after the last one.
-    pub fn prefill(&mut self, slot: &Slot, ids: &[i64]) -> Result<HostSliceMut<'_, f32>> {
+    /// `rows` are those that the ids name, where the model reads any.
+    pub fn prefill(
+        &mut self,
+        slot: &Slot,
+        ids: &[i64],
+        rows: Option<&RowPrompt>,
+    ) -> Result<HostSliceMut<'_, f32>> {
         if ids.is_empty() || ids.len() > self.capacity {
             return Err(Error::Internal(format!(
                 "{} ids do not fit the model's {} positions",
@@ -173,6 +188,7 @@ impl Llm {
                 self.capacity
             )));
         }
+        let prompt_rows = self.set_rows(rows)?;
         let inputs = &self.prefill;
         inputs.ids.host_slice_mut::<i64>()?[..ids.len()].copy_from_slice(ids);
         inputs.last.host_slice_mut::<i64>()?[0] = ids.len() as i64 - 1;
@@ -180,10 +196,25 @@ impl Llm {
         inputs.total.host_slice_mut::<i32>()?[0] = ids.len() as i32;
         let mut binding = Binding::new(&self.graph)?;
         self.bind_caches(&mut binding, slot.0, 1)?;
-        inputs.bind(&mut binding, 0, 1, ids.len(), self.config.speech_vocab)?;
+        inputs.bind(&mut binding, 0, 1, ids.len(), prompt_rows)?;
         binding.run()?;
         self.slots[slot.0] = Some(ids.len());
         self.prefill.logits.host_slice_mut()
+    }
+
+    /// Makes the rows of a prompt; returns how many to bind, which are one at least.
+    fn set_rows(&self, prompt: Option<&RowPrompt>) -> Result<usize> {
+        let Some(prompt) = prompt else { return Ok(1) };
+        let (Some(encoder), Some((buffer, width))) = (&self.text_encoder, &self.prefill.rows) else {
+            return Err(Error::Internal("this language model reads no prompt rows".into()));
+        };
+        let rows = encoder.rows(prompt)?;
+        let count = rows.len() / width;
+        match buffer.host_slice_mut::<f32>()?.get_mut(..rows.len()) {
+            Some(taken) => taken.copy_from_slice(&rows),
+            None => return Err(Error::Internal(format!("{count} prompt rows are too many"))),
+        }
+        Ok(count)
     }
 
     /// Appends one speech token to each of the sequences (no slot twice) and computes what follows.
@@ -263,8 +294,7 @@ impl Llm {
             }
             let mut binding = Binding::new(&self.graph)?;
             self.bind_caches(&mut binding, low, count)?;
-            self.step
-                .bind(&mut binding, low, count, 1, self.config.speech_vocab)?;
+            self.step.bind(&mut binding, low, count, 1, 1)?;
             binding.captured(count as u16)?;
             self.windows.insert((low, count), binding);
         }
@@ -310,7 +340,7 @@ impl Llm {
         let ids = [self.config.sos_id, 1, 2, 3, 4, 5, 6, self.config.task_id];
         let mut alone = Vec::new();
         for (i, slot) in slots.iter().enumerate() {
-            self.prefill(slot, &ids[i % 4..])?;
+            self.prefill(slot, &ids[i % 4..], None)?;
             let mut step = self.step(&[(slot, i)])?;
             alone.push(step.rows().concat());
         }
@@ -329,36 +359,6 @@ impl Llm {
             );
         }
         Ok(agree)
-    }
-}
-
-impl Inputs {
-    fn new(graph: &Graph, ids: usize, rows: usize, vocab: usize) -> Result<Self> {
-        Ok(Self {
-            ids: Buffer::host::<i64>(graph, ids)?,
-            last: Buffer::host::<i64>(graph, rows)?,
-            lengths: Buffer::host::<i32>(graph, rows)?,
-            total: Buffer::host::<i32>(graph, 1)?,
-            logits: Buffer::host::<f32>(graph, rows * vocab)?,
-        })
-    }
-
-    /// Rows `low` to `low + count`, with `length` ids each.
-    fn bind(
-        &self,
-        binding: &mut Binding,
-        low: usize,
-        count: usize,
-        length: usize,
-        vocab: usize,
-    ) -> Result<()> {
-        binding
-            .input("input_ids", &self.ids, low * length, &[count, length])?
-            .input("last_index", &self.last, low, &[count])?
-            .input("seqlens_k", &self.lengths, low, &[count])?
-            .input("total_sequence_length", &self.total, 0, &[])?
-            .output("logits", &self.logits, low * vocab, &[count, vocab])?;
-        Ok(())
     }
 }
 

@@ -44,7 +44,7 @@ fn best(logits: &[f32]) -> usize {
 
 /// Greedy tokens and the logits that gave them, of one sequence alone.
 fn alone(llm: &mut Llm, slot: &Slot, ids: &[i64], steps: usize) -> (Vec<usize>, Vec<Vec<f32>>) {
-    let mut logits = vec![llm.prefill(slot, ids).unwrap().to_vec()];
+    let mut logits = vec![llm.prefill(slot, ids, None).unwrap().to_vec()];
     let mut tokens = vec![best(&logits[0])];
     for i in 0..steps {
         logits.push(llm.step(&[(slot, tokens[i])]).unwrap().rows()[0].to_vec());
@@ -71,7 +71,7 @@ fn a_sequence_depends_on_its_own_ids_alone() {
     for step in 0..30 {
         for i in 0..8 {
             if 2 * i % 5 == step {
-                let logits = llm.prefill(&slots[7 - i], &texts[i]).unwrap().to_vec();
+                let logits = llm.prefill(&slots[7 - i], &texts[i], None).unwrap().to_vec();
                 assert_eq!(logits, expected[i].1[0]);
             }
         }
@@ -99,7 +99,7 @@ fn rows_one_by_one_give_the_same() {
     let (tokens, logits) = alone(&mut llm, &slots[0], &ids, 1);
     llm.together = false;
     for slot in &slots {
-        llm.prefill(slot, &ids).unwrap();
+        llm.prefill(slot, &ids, None).unwrap();
     }
     let rows: Vec<_> = slots.iter().map(|slot| (slot, tokens[0])).collect();
     let mut step = llm.step(&rows).unwrap();
@@ -122,11 +122,14 @@ fn what_cannot_be_computed_is_refused() {
     let mut llm = poisoned(2);
     let slot = llm.open().unwrap();
     assert!(llm.step(&[(&slot, 1)]).is_err(), "no prefill yet");
-    assert!(llm.prefill(&slot, &[]).is_err());
-    assert!(llm.prefill(&slot, &vec![1; llm.capacity() + 1]).is_err());
-    assert!(llm.prefill(&slot, &[1, 1 << 40]).is_err(), "an id of no row");
+    assert!(llm.prefill(&slot, &[], None).is_err());
+    assert!(llm.prefill(&slot, &vec![1; llm.capacity() + 1], None).is_err());
+    assert!(
+        llm.prefill(&slot, &[1, 1 << 40], None).is_err(),
+        "an id of no row"
+    );
     let most = vec![1; llm.capacity() - 1];
-    llm.prefill(&slot, &most).unwrap();
+    llm.prefill(&slot, &most, None).unwrap();
     llm.step(&[(&slot, 1)]).unwrap();
     assert!(llm.step(&[(&slot, 1)]).is_err(), "full");
     llm.close(slot);

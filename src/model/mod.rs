@@ -3,6 +3,7 @@ pub mod bundle;
 pub mod flow;
 pub mod llm;
 pub mod mel;
+pub mod overlapped_flow;
 pub mod pages;
 pub mod prompt_encoder;
 pub mod sampler;

@@ -20,15 +20,15 @@ pub struct PromptEncoder {
     mel: LogMel,
     whisper: WhisperMel,
     fbank: Fbank,
-    ratio: usize,
+    ratio: Option<usize>,
 }
 
 /// Features of one prompt.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PromptFeatures {
-    /// Speech tokens, 25 per second.
+    /// Speech tokens.
     pub speech_tokens: Vec<i64>,
-    /// Mel [frames, bins] row-major; frames = ratio * tokens.
+    /// Mel [frames, bins] row-major; frames = ratio * tokens, where the model has such a ratio.
     pub speech_feat: Vec<f32>,
     /// Speaker embedding.
     pub embedding: Vec<f32>,
@@ -71,17 +71,20 @@ impl PromptEncoder {
         })
     }
 
-    /// Everything of a prompt given at 16 kHz and at the mel's rate. Tokens and mel are cut to the same length.
+    /// Everything of a prompt given at 16 kHz and at the mel's rate. Where a token has a whole number of mel frames,
+    /// tokens and mel are cut to the same length.
     pub fn encode(&self, at_16k: &[f32], at_mel_rate: &[f32]) -> Result<PromptFeatures> {
         let mut speech_tokens = self.speech_tokens(at_16k)?;
         let mel = self.mel.compute(at_mel_rate);
-        let tokens = speech_tokens.len().min(mel.rows / self.ratio);
-        if tokens == 0 {
+        let mut speech_feat = mel.data;
+        if let Some(ratio) = self.ratio {
+            let tokens = speech_tokens.len().min(mel.rows / ratio);
+            speech_tokens.truncate(tokens);
+            speech_feat.truncate(tokens * ratio * mel.cols);
+        }
+        if speech_tokens.is_empty() || speech_feat.is_empty() {
             return Err(Error::invalid("prompt audio: too short to hold any speech token"));
         }
-        speech_tokens.truncate(tokens);
-        let mut speech_feat = mel.data;
-        speech_feat.truncate(tokens * self.ratio * mel.cols);
         Ok(PromptFeatures {
             speech_tokens,
             speech_feat,

@@ -216,11 +216,11 @@ impl Graph {
     }
 
     /// Options of a run with inputs from the host. After a `large` one on the CPU the memory it took goes back to the
-    /// system, which would otherwise keep the peak of the longest sentence for ever.
+    /// system, which would otherwise keep the peak of the longest sentence for ever; without an arena it has gone back.
     fn plain_run_options(&self, large: bool) -> Result<RunOptions> {
         let mut options = self.run_options()?;
         // Giving memory back to a GPU waits for all that it is doing: other streams would hear it.
-        if large && self.options.device.gpu().is_none() {
+        if large && self.options.arena && self.options.device.gpu().is_none() {
             options
                 .set("memory.enable_memory_arena_shrinkage", "cpu:0")
                 .map_err(|e| self.failed(e))?;

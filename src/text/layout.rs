@@ -1,6 +1,7 @@
 //! The language model's input, in the one id space of the bundle (`onnx/BUNDLE.md`).
 //!
-//! Mirrors `Qwen2LM.inference` in `cosyvoice/llm/llm.py`: `[sos, prompt text, text, task, prompt speech]`, and at
+//! Mirrors `inference` of `Qwen2LM` and `TransformerLM` in `cosyvoice/llm/llm.py`: `[sos, prompt text, text, task, prompt
+//! speech]`, where the model reads rows with one for the speaker before the text if it is told who speaks; and at
 //! least `min_ratio`, at most `max_ratio` speech tokens per token of the text to speak (the prompt's text does not
 //! count).
 
@@ -26,6 +27,8 @@ pub struct LayoutIds {
     pub max_ratio: f32,
     /// The longest sequence the model can hold, prompt and speech together.
     pub max_positions: usize,
+    /// Id of the first prompt row, where the model reads the text as rows: the speaker's, then one per text id.
+    pub rows_offset: Option<i64>,
 }
 
 /// Where decoding starts and between which lengths it stops.
@@ -37,11 +40,19 @@ pub struct LmInput {
     pub min_tokens: usize,
     /// Speech tokens at which decoding stops.
     pub max_tokens: usize,
+    /// Text ids that the rows are made of which `ids` names; `None`: `ids` are the text's own.
+    pub text: Option<Vec<i64>>,
 }
 
 /// Lays out one segment. `prompt_text` and `prompt_speech` are empty for voices without a prompt; an instruction
-/// goes in `prompt_text` with `prompt_speech` empty.
-pub fn lay_out(ids: &LayoutIds, prompt_text: &[i64], text: &[i64], prompt_speech: &[i64]) -> Result<LmInput> {
+/// goes in `prompt_text` with `prompt_speech` empty. `speaker`: a model that reads rows is told who speaks.
+pub fn lay_out(
+    ids: &LayoutIds,
+    speaker: bool,
+    prompt_text: &[i64],
+    text: &[i64],
+    prompt_speech: &[i64],
+) -> Result<LmInput> {
     let text_tokens = prompt_text.len() + text.len();
     if text.is_empty() {
         return Err(Error::invalid("tts_text has nothing to speak"));
@@ -70,10 +81,17 @@ pub fn lay_out(ids: &LayoutIds, prompt_text: &[i64], text: &[i64], prompt_speech
             ids.speech_tokens
         )));
     }
-    let mut row = Vec::with_capacity(text_tokens + prompt_speech.len() + 2);
+    let all_text = [prompt_text, text].concat();
+    let mut row = Vec::with_capacity(text_tokens + prompt_speech.len() + 3);
     row.push(ids.sos_id);
-    row.extend_from_slice(prompt_text);
-    row.extend_from_slice(text);
+    match ids.rows_offset {
+        None => row.extend_from_slice(&all_text),
+        Some(first) => {
+            let text = first + 1;
+            let from = if speaker { first } else { text };
+            row.extend(from..text + text_tokens as i64);
+        }
+    }
     row.push(ids.task_id);
     row.extend(prompt_speech.iter().map(|id| ids.speech_offset + id));
 
@@ -91,6 +109,7 @@ pub fn lay_out(ids: &LayoutIds, prompt_text: &[i64], text: &[i64], prompt_speech
         ids: row,
         min_tokens,
         max_tokens,
+        text: ids.rows_offset.map(|_| all_text),
     })
 }
 
@@ -107,33 +126,58 @@ mod tests {
         min_ratio: 2.0,
         max_ratio: 20.0,
         max_positions: 120,
+        rows_offset: None,
     };
 
     #[test]
     fn orders_the_parts_and_counts_only_the_text() {
-        let input = lay_out(&IDS, &[1, 2], &[3, 4, 5], &[0, 49]).unwrap();
+        let input = lay_out(&IDS, true, &[1, 2], &[3, 4, 5], &[0, 49]).unwrap();
         assert_eq!(input.ids, [160, 1, 2, 3, 4, 5, 161, 100, 149]);
         assert_eq!((input.min_tokens, input.max_tokens), (6, 60));
     }
 
     #[test]
+    fn rows_stand_for_speaker_and_text() {
+        let ids = LayoutIds {
+            rows_offset: Some(200),
+            ..IDS
+        };
+        let told = lay_out(&ids, true, &[9], &[3, 4], &[7]).unwrap();
+        assert_eq!(told.ids, [160, 200, 201, 202, 203, 161, 107]);
+        assert_eq!(told.text, Some(vec![9, 3, 4]));
+        assert_eq!((told.min_tokens, told.max_tokens), (4, 40));
+        let untold = lay_out(&ids, false, &[9], &[3, 4], &[]).unwrap();
+        assert_eq!(untold.ids, [160, 201, 202, 203, 161]);
+        assert_eq!(lay_out(&IDS, true, &[9], &[3, 4], &[]).unwrap().text, None);
+    }
+
+    #[test]
     fn never_promises_more_positions_than_the_model_has() {
-        let input = lay_out(&IDS, &[], &[7; 10], &[1; 8]).unwrap();
+        let input = lay_out(&IDS, true, &[], &[7; 10], &[1; 8]).unwrap();
         assert_eq!(input.ids.len(), 20);
         assert_eq!((input.min_tokens, input.max_tokens), (20, 100));
         assert!(matches!(
-            lay_out(&IDS, &[], &[7], &[1; 200]),
+            lay_out(&IDS, true, &[], &[7], &[1; 200]),
             Err(Error::Invalid(_))
         ));
     }
 
     #[test]
     fn refuses_what_is_outside_the_id_space() {
-        assert!(matches!(lay_out(&IDS, &[], &[], &[]), Err(Error::Invalid(_))));
-        assert!(matches!(lay_out(&IDS, &[], &[100], &[]), Err(Error::Internal(_))));
-        assert!(matches!(lay_out(&IDS, &[], &[1], &[50]), Err(Error::Internal(_))));
         assert!(matches!(
-            lay_out(&IDS, &[1; 2000], &[1], &[]),
+            lay_out(&IDS, true, &[], &[], &[]),
+            Err(Error::Invalid(_))
+        ));
+        assert!(matches!(
+            lay_out(&IDS, true, &[], &[100], &[]),
+            Err(Error::Internal(_))
+        ));
+        assert!(matches!(
+            lay_out(&IDS, true, &[], &[1], &[50]),
+            Err(Error::Internal(_))
+        ));
+        assert!(matches!(
+            lay_out(&IDS, true, &[1; 2000], &[1], &[]),
             Err(Error::Invalid(_))
         ));
     }

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
-use cosyserve::engine::flow_worker::{FlowStream, FlowWorker};
+use cosyserve::engine::flow_worker::{FlowWorker, PagedStream};
 use cosyserve::engine::urgency::Urgency;
 use cosyserve::model::flow::{Flow, FlowVoice};
 use cosyserve::model::vocoder::VocoderGraphs;
@@ -42,6 +42,11 @@ pub fn bundle() -> Bundle {
 /// Likewise CosyVoice 3.
 pub fn bundle_3() -> Bundle {
     open("target/test-bundles/tiny-cosyvoice3")
+}
+
+/// Likewise CosyVoice 1.
+pub fn bundle_1() -> Bundle {
+    open("target/test-bundles/tiny-cosyvoice1")
 }
 
 fn open(dir: &str) -> Bundle {
@@ -88,7 +93,7 @@ impl FlowCase {
     }
 
     /// An utterance of its voice.
-    pub fn open(&self, worker: &FlowWorker) -> FlowStream {
+    pub fn open(&self, worker: &FlowWorker) -> PagedStream {
         worker.open(self.voice.clone(), Urgency::new(Instant::now(), true))
     }
 }

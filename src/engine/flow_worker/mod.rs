@@ -20,8 +20,8 @@ use crate::model::flow::{Flow, FlowRunner, FlowVoice};
 use crate::model::pages::PagePool;
 use crate::{Error, Result};
 use job::Job;
-pub use stream::FlowStream;
 use stream::Geometry;
+pub use stream::PagedStream;
 use worker::Worker;
 
 /// A running worker; dropping it ends its thread after the run at work.
@@ -89,8 +89,8 @@ impl FlowWorker {
     }
 
     /// A new utterance of `voice`.
-    pub fn open(&self, voice: Arc<FlowVoice>, urgency: Arc<Urgency>) -> FlowStream {
-        FlowStream::new(self.queue.clone(), self.geometry, voice, urgency)
+    pub fn open(&self, voice: Arc<FlowVoice>, urgency: Arc<Urgency>) -> PagedStream {
+        PagedStream::new(self.queue.clone(), self.geometry, voice, urgency)
     }
 
     /// Captures the usual shapes of up to so many rows on a GPU. Nothing else may use the device meanwhile.
@@ -108,11 +108,6 @@ impl FlowWorker {
     /// Bytes of the pages that utterances and voices hold.
     pub fn bytes_in_use(&self) -> u64 {
         (self.pool.total() - self.pool.free()) as u64 * self.page_bytes
-    }
-
-    /// Mel frames of one utterance at most, prompt included.
-    pub fn max_frames(&self) -> usize {
-        self.geometry.max_frames
     }
 }
 

@@ -20,7 +20,7 @@ pub(super) struct Geometry {
     bins: usize,
     ratio: usize,
     spk_dim: usize,
-    pub max_frames: usize,
+    max_frames: usize,
 }
 
 impl Geometry {
@@ -31,7 +31,7 @@ impl Geometry {
             lookahead: config.lookahead_tokens,
             bins: flow.bins(),
             ratio: flow.ratio(),
-            spk_dim: config.spk_dim,
+            spk_dim: flow.spk_dim(),
             max_frames: flow.max_frames(),
         }
     }
@@ -39,7 +39,7 @@ impl Geometry {
 
 /// One utterance. Chunks lie on a grid that begins with the prompt, whatever is asked for when, so its mel does not
 /// depend on how its tokens come. Dropping it gives its pages back.
-pub struct FlowStream {
+pub struct PagedStream {
     queue: Arc<Queue>,
     geometry: Geometry,
     voice: Arc<FlowVoice>,
@@ -63,7 +63,7 @@ impl Drop for Begun {
     }
 }
 
-impl Drop for FlowStream {
+impl Drop for PagedStream {
     fn drop(&mut self) {
         self.begun = None;
         self.progress = None;
@@ -71,7 +71,7 @@ impl Drop for FlowStream {
     }
 }
 
-impl FlowStream {
+impl PagedStream {
     pub(super) fn new(
         queue: Arc<Queue>,
         geometry: Geometry,

@@ -1,10 +1,9 @@
 //! The vocoder's part of the manifest. What differs between its kinds is in [`VocoderKind`].
 
 use serde::Deserialize;
-use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
-use super::{CacheElement, FileEntry};
+use super::{CacheElement, FileEntry, read};
 
 /// The vocoder stage.
 #[derive(Debug, Clone, Deserialize)]
@@ -36,7 +35,7 @@ pub struct VocoderConfig {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(try_from = "Map<String, Value>")]
 pub enum VocoderKind {
-    /// Generation 2: chunks overlap and are cross-faded.
+    /// Generations 1 and 2: chunks overlap and are cross-faded.
     Overlapped(OverlappedConfig),
     /// Generation 3: the graphs carry their state, and any division gives the same samples.
     Causal(CausalConfig),
@@ -47,6 +46,20 @@ pub enum VocoderKind {
 pub struct OverlappedConfig {
     /// Mel frames carried between chunks.
     pub cache_mel_frames: usize,
+    /// How the source's phase runs.
+    #[serde(default)]
+    pub phase: Phase,
+}
+
+/// How the source's phase runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Phase {
+    /// Generation 2: by frames.
+    #[default]
+    Frames,
+    /// Generation 1: by samples, from a random start in every run.
+    Samples,
 }
 
 /// A causal vocoder.
@@ -105,18 +118,14 @@ impl TryFrom<Map<String, Value>> for VocoderKind {
     /// The manifest names no kind where there was only one.
     fn try_from(mut fields: Map<String, Value>) -> Result<Self, String> {
         match fields.remove("kind") {
-            None => read(fields).map(Self::Overlapped),
+            None => read("vocoder", fields).map(Self::Overlapped),
             Some(kind) if kind == "causal" => match fields.remove("phase") {
-                Some(phase) if phase == "held" => read(fields).map(Self::Causal),
+                Some(phase) if phase == "held" => read("vocoder", fields).map(Self::Causal),
                 phase => Err(format!("vocoder.phase: {phase:?} is not known to this server")),
             },
             Some(kind) => Err(format!("vocoder.kind: {kind} is not known to this server")),
         }
     }
-}
-
-fn read<T: DeserializeOwned>(fields: Map<String, Value>) -> Result<T, String> {
-    serde_json::from_value(Value::Object(fields)).map_err(|e| format!("vocoder: {e}"))
 }
 
 #[cfg(test)]
@@ -133,6 +142,8 @@ mod tests {
     fn the_kind_says_which_fields_there_are() {
         let overlapped = kind(json!({"cache_mel_frames": 8}));
         assert!(matches!(overlapped, Ok(VocoderKind::Overlapped(c)) if c.cache_mel_frames == 8));
+        let samples = kind(json!({"cache_mel_frames": 20, "phase": "samples"}));
+        assert!(matches!(samples, Ok(VocoderKind::Overlapped(c)) if c.phase == Phase::Samples));
         let causal = kind(json!({
             "kind": "causal", "phase": "held", "caches": {"f0": [], "decoder": []}, "f0_lookahead_frames": 3,
             "lookahead_frames": 4, "delay_samples": 8, "noise": {"kind": "uniform", "seed": 0, "skip": 7},
@@ -140,6 +151,7 @@ mod tests {
         assert!(matches!(causal, Ok(VocoderKind::Causal(c)) if c.lookahead_frames == 4));
         for (fields, named) in [
             (json!({}), "cache_mel_frames"),
+            (json!({"cache_mel_frames": 8, "phase": "linear"}), "linear"),
             (json!({"kind": "other"}), "vocoder.kind"),
             (json!({"kind": "causal", "phase": "linear"}), "vocoder.phase"),
             (json!({"kind": "causal", "phase": "held"}), "missing field"),

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::model::bundle::{CacheConfig, CacheElement, CacheKind, FlowConfig};
+use crate::model::bundle::{CacheConfig, CacheElement, CacheKind, PagedFlowConfig};
 use crate::model::pages::RESERVED_PAGES;
 use crate::runtime::{Binding, Buffer, Element, Graph};
 use crate::{Error, Result};
@@ -20,7 +20,7 @@ pub(super) struct PageRows {
 
 impl PageRows {
     /// Those of the encoder's caches; `ratio` mel frames per token.
-    pub fn encoder(config: &FlowConfig, ratio: usize) -> Self {
+    pub fn encoder(config: &PagedFlowConfig, ratio: usize) -> Self {
         Self {
             token: config.chunk_tokens,
             frame: config.chunk_tokens * ratio,
@@ -29,8 +29,8 @@ impl PageRows {
     }
 
     /// Those of the estimator's: every Euler step and guidance row has its own.
-    pub fn estimator(config: &FlowConfig, ratio: usize) -> Self {
-        let each = config.steps * GUIDANCE_ROWS;
+    pub fn estimator(config: &PagedFlowConfig, steps: usize, ratio: usize) -> Self {
+        let each = steps * GUIDANCE_ROWS;
         Self {
             token: 0,
             frame: config.chunk_tokens * ratio * each,
@@ -58,10 +58,13 @@ impl PageRows {
 }
 
 /// Bytes of one page over all caches.
-pub(super) fn page_bytes(config: &FlowConfig, ratio: usize) -> u64 {
+pub(super) fn page_bytes(config: &PagedFlowConfig, steps: usize, ratio: usize) -> u64 {
     let sum = |rows: PageRows, caches: &[CacheConfig]| caches.iter().map(|c| rows.bytes(c)).sum::<u64>();
     sum(PageRows::encoder(config, ratio), &config.caches.encoder)
-        + sum(PageRows::estimator(config, ratio), &config.caches.estimator)
+        + sum(
+            PageRows::estimator(config, steps, ratio),
+            &config.caches.estimator,
+        )
 }
 
 /// The arenas of one graph.

@@ -1,4 +1,4 @@
-//! The flow stage: speech tokens -> mel, by conditional flow matching with classifier-free guidance.
+//! The flow of generations 2 and 3: speech tokens -> mel, by conditional flow matching with classifier-free guidance.
 //!
 //! The encoder graph gives the mean and the speaker vector, the estimator graph one Euler step, guidance included
 //! (`CausalMaskedDiffWithXvec.inference` and `CausalConditionalCFM` of the reference). Both keep what later chunks
@@ -16,7 +16,7 @@ pub use runner::{Attention, FlowRunner, Row, Running};
 pub use shape::Shape;
 pub use voice::FlowVoice;
 
-use super::bundle::{Bundle, FlowConfig};
+use super::bundle::{Bundle, FlowKind, PagedFlowConfig};
 use super::mel::Mel;
 use crate::runtime::{Device, Graph, GraphOptions, Runtime};
 use crate::{Error, Result};
@@ -26,7 +26,9 @@ pub struct Flow {
     encoder: Arc<Graph>,
     estimator: Arc<Graph>,
     noise: Mel,
-    config: FlowConfig,
+    config: PagedFlowConfig,
+    steps: usize,
+    spk_dim: usize,
     bins: usize,
     ratio: usize,
     batches: bool,
@@ -35,8 +37,11 @@ pub struct Flow {
 impl Flow {
     /// Loads the stage.
     pub fn load(runtime: &Runtime, bundle: &Bundle, device: Device) -> Result<Self> {
-        let config = bundle.manifest.flow.clone();
-        let bins = bundle.manifest.mel.bins;
+        let manifest = &bundle.manifest;
+        let (FlowKind::Paged(config), Some(ratio)) = (&manifest.flow.kind, manifest.token_mel_ratio) else {
+            return Err(Error::Internal("the bundle's flow has no pages".into()));
+        };
+        let (config, bins) = (config.clone(), manifest.mel.bins);
         let noise = read_noise(bundle, &config, bins)?;
         let options = |arena| GraphOptions {
             arena,
@@ -47,19 +52,26 @@ impl Flow {
             |name, file, arena| Graph::load(runtime, name, &bundle.path(file), &options(arena)).map(Arc::new);
         Ok(Self {
             // It runs once per chunk, but the attention of a whole utterance may need much memory at once.
-            encoder: load("flow encoder", &config.encoder, device != Device::Cpu)?,
-            estimator: load("flow estimator", &config.estimator, true)?,
+            encoder: load("flow encoder", &manifest.flow.encoder, device != Device::Cpu)?,
+            estimator: load("flow estimator", &manifest.flow.estimator, true)?,
             noise,
             config,
+            steps: manifest.flow.steps,
+            spk_dim: manifest.flow.spk_dim,
             bins,
-            ratio: bundle.manifest.token_mel_ratio,
+            ratio,
             batches: device != Device::Cpu,
         })
     }
 
     /// Its configuration.
-    pub fn config(&self) -> &FlowConfig {
+    pub fn config(&self) -> &PagedFlowConfig {
         &self.config
+    }
+
+    /// Width of a speaker embedding.
+    pub fn spk_dim(&self) -> usize {
+        self.spk_dim
     }
 
     /// Mel bins.
@@ -95,11 +107,11 @@ impl Flow {
 
     /// Bytes of one page.
     pub fn page_bytes(&self) -> u64 {
-        arenas::page_bytes(&self.config, self.ratio)
+        arenas::page_bytes(&self.config, self.steps, self.ratio)
     }
 }
 
-fn read_noise(bundle: &Bundle, config: &FlowConfig, bins: usize) -> Result<Mel> {
+fn read_noise(bundle: &Bundle, config: &PagedFlowConfig, bins: usize) -> Result<Mel> {
     let path = bundle.path(&config.noise.file);
     let bytes =
         std::fs::read(&path).map_err(|e| Error::internal(&format!("reading {}", path.display()), e))?;

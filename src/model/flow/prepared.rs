@@ -131,14 +131,14 @@ impl Prepared {
         let (config, bins, frames) = (&flow.config, flow.bins, tokens * flow.ratio);
         let ints = |len: usize| Buffer::host::<i64>(encoder, len);
         let per_page = config.chunk_tokens;
-        let frame_stride = PageRows::estimator(config, flow.ratio).frame;
+        let frame_stride = PageRows::estimator(config, flow.steps, flow.ratio).frame;
         let mu = Buffer::device(encoder, Element::F32, rows * bins * frames)?;
         let spks = Buffer::device(encoder, Element::F32, rows * bins)?;
         let mut prepared = Self {
             shape,
             token: ints(rows * tokens)?,
             ahead: ints(rows * config.lookahead_tokens)?,
-            embedding: Buffer::host::<f32>(encoder, rows * config.spk_dim)?,
+            embedding: Buffer::host::<f32>(encoder, rows * flow.spk_dim)?,
             tail_from: ints(rows)?,
             tail_to: ints(rows)?,
             tokens: Window::new(encoder, shape, per_page, per_page, tokens)?,
@@ -161,7 +161,7 @@ impl Prepared {
         let binding = &mut self.encoder;
         binding.input("token", &self.token, 0, &[rows, tokens])?;
         binding.input("ahead", &self.ahead, 0, &[rows, flow.config.lookahead_tokens])?;
-        binding.input("embedding", &self.embedding, 0, &[rows, flow.config.spk_dim])?;
+        binding.input("embedding", &self.embedding, 0, &[rows, flow.spk_dim])?;
         binding.input("tail_from", &self.tail_from, 0, &[rows])?;
         binding.input("tail_to", &self.tail_to, 0, &[rows])?;
         self.tokens.bind(binding, rows)?;
@@ -254,7 +254,7 @@ impl Prepared {
         copy(&self.token, self.shape.tokens, row.from)?;
         let end = row.from + self.shape.tokens;
         copy(&self.ahead, flow.config.lookahead_tokens, end)?;
-        let width = flow.config.spk_dim;
+        let width = flow.spk_dim;
         self.embedding.host_slice_mut::<f32>()?[index * width..][..width]
             .copy_from_slice(&row.voice.embedding);
         if let Some(page) = row.history.last() {

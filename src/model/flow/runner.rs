@@ -58,7 +58,7 @@ impl FlowRunner {
         let (config, ratio) = (&flow.config, flow.ratio);
         let caches = &config.caches;
         let encoder_rows = PageRows::encoder(config, ratio);
-        let estimator_rows = PageRows::estimator(config, ratio);
+        let estimator_rows = PageRows::estimator(config, flow.steps, ratio);
         let arenas = (
             Arenas::new(&flow.encoder, &caches.encoder, encoder_rows, pages)?,
             Arenas::new(&flow.estimator, &caches.estimator, estimator_rows, pages)?,
@@ -206,7 +206,7 @@ impl Running {
             tracing::trace!(us = self.computing.as_micros() as u64, "flow encoder ran");
         }
         self.runs += 1;
-        if self.runs <= flow.config.steps {
+        if self.runs <= flow.steps {
             return Ok(None);
         }
         let Shape {

@@ -7,7 +7,8 @@ use sha2::{Digest, Sha256};
 pub struct FlowVoice {
     /// Speech tokens of the prompt; may be empty.
     pub tokens: Vec<i64>,
-    /// Mel of the prompt, [frames, bins] row-major; frames = mel frames per token * tokens.
+    /// Mel of the prompt, [frames, bins] row-major; frames = mel frames per token * tokens, where a token has a whole
+    /// number of them.
     pub feat: Vec<f32>,
     /// Raw speaker embedding, `spk_dim` numbers.
     pub embedding: Vec<f32>,

@@ -7,7 +7,9 @@ use std::path::Path;
 use super::causal::new_frames;
 use super::{Decode, Ran, VocoderRun, VocoderRuns};
 use crate::model::Mel;
-use crate::model::bundle::{Bundle, FileEntry, Manifest, VocoderCache, VocoderConfig, VocoderKind};
+use crate::model::bundle::{
+    Bundle, FileEntry, Manifest, Phase, VocoderCache, VocoderConfig, VocoderKind,
+};
 use crate::runtime::{Device, Engines, Graph, GraphOptions, Input, Runtime};
 use crate::{Error, Result, limits};
 
@@ -44,7 +46,7 @@ struct Stage {
 
 impl VocoderGraphs {
     /// Loads them on a device, for batches of up to `most` rows. TensorRT's engine of the decoder is kept in the
-    /// directory `engines`; only generation 2's has one.
+    /// directory `engines`; only those whose chunks overlap have one.
     pub fn load(
         runtime: &Runtime,
         bundle: &Bundle,
@@ -245,6 +247,8 @@ impl Stage {
 /// Mel frames of the runs of f0 predictor and decoder where few widths run fast.
 fn widths(config: &VocoderConfig) -> (Vec<usize>, Vec<usize>) {
     match &config.kind {
+        // Each run's source begins with phases of its own: the fewer runs, the better.
+        VocoderKind::Overlapped(kind) if kind.phase == Phase::Samples => Default::default(),
         VocoderKind::Overlapped(kind) => {
             let next = limits::VOCODER_NEW_FRAMES + kind.cache_mel_frames;
             let all: Vec<usize> = limits::VOCODER_FIRST_FRAMES.into_iter().chain([next]).collect();

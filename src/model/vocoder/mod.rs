@@ -1,7 +1,7 @@
 //! The vocoder stage (HiFT: harmonic source, then an inverse-STFT decoder).
 //!
 //! [`VocoderGraphs`] runs the two graphs over batches of equal shape; [`Vocoder`] is the rest of the stage, which works
-//! on the request's own thread: `overlapped` that of generation 2, `causal` that of generation 3.
+//! on the request's own thread: `overlapped` that of generations 1 and 2, `causal` that of generation 3.
 
 mod causal;
 mod graphs;
@@ -11,7 +11,7 @@ pub use graphs::VocoderGraphs;
 
 use self::causal::{Causal, CausalState};
 use self::overlapped::{Overlapped, OverlappedState};
-use super::bundle::{Bundle, VocoderConfig, VocoderKind};
+use super::bundle::{Bundle, Phase, VocoderConfig, VocoderKind};
 use super::mel::Mel;
 use crate::Result;
 use crate::dsp::source::{HarmonicSource, PhaseRule, SourceParams};
@@ -113,7 +113,11 @@ impl Vocoder {
         let source = |rule| HarmonicSource::new(source_params(bundle.manifest.sample_rate, config, rule));
         Ok(Self(match &config.kind {
             VocoderKind::Overlapped(kind) => {
-                Kind::Overlapped(Overlapped::new(source(PhaseRule::Linear)?, kind.cache_mel_frames))
+                let rule = match kind.phase {
+                    Phase::Frames => PhaseRule::Linear,
+                    Phase::Samples => PhaseRule::PerSample,
+                };
+                Kind::Overlapped(Overlapped::new(source(rule)?, kind.cache_mel_frames))
             }
             VocoderKind::Causal(kind) => {
                 let bins = bundle.manifest.mel.bins;

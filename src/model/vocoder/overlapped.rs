@@ -1,4 +1,4 @@
-//! The vocoder of generation 2. The decoder is not causal, so a streamed utterance follows the reference
+//! The vocoder of generations 1 and 2. The decoder is not causal, so a streamed utterance follows the reference
 //! (cli/model.py `token2wav`): each chunk is vocoded together with the last mel frames of the one before, their source
 //! is carried over, and the overlapping speech is cross-faded with a Hamming window.
 //!
@@ -152,10 +152,11 @@ impl Overlapped {
         runs: &impl VocoderRuns,
         mel: &Mel,
         cached: &[f32],
-        noise: impl FnMut() -> f32,
+        mut noise: impl FnMut() -> f32,
     ) -> Result<(Vec<f32>, Vec<f32>)> {
         let f0 = runs.run(VocoderRun::f0(mel.clone()))?.values;
-        let mut source = self.source.render(&f0, &[], noise);
+        let start = self.source.start_phases(&mut noise);
+        let mut source = self.source.render(&f0, &start, noise);
         let carried = cached.len().min(source.len());
         source[..carried].copy_from_slice(&cached[..carried]);
         let decode = VocoderRun::decode(mel.clone(), source.clone());
