@@ -47,7 +47,7 @@ impl OverlappedFlows {
     pub fn new(flow: OverlappedFlow, turn: Option<Arc<Turn>>) -> Self {
         Self {
             flow: Arc::new(flow),
-            turn: turn.unwrap_or_else(Turn::new),
+            turn: turn.unwrap_or_default(),
         }
     }
 
