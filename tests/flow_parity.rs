@@ -9,7 +9,7 @@ use std::sync::{LazyLock, Mutex};
 use std::time::{Duration, Instant};
 
 use cosyserve::Error;
-use cosyserve::engine::flow_worker::{FlowStream, FlowWorker};
+use cosyserve::engine::flow_worker::{FlowWorker, PagedStream};
 use cosyserve::engine::turn::Turn;
 use cosyserve::engine::urgency::Urgency;
 use cosyserve::model::flow::{Attention, FlowRunner, Row};
@@ -44,7 +44,7 @@ fn chunked(case: &FlowCase, left: Option<usize>) -> Mel {
 }
 
 /// The mel of a stream that is asked for chunks when `upto` tokens are there, and then for the rest.
-fn streamed(stream: &mut FlowStream, tokens: &[i64], upto: &[usize]) -> Mel {
+fn streamed(stream: &mut PagedStream, tokens: &[i64], upto: &[usize]) -> Mel {
     let mut all = Mel::default();
     for &upto in upto {
         let new = stream.chunk(&tokens[..upto], false, &keep_going).unwrap();

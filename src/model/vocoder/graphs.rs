@@ -7,9 +7,7 @@ use std::path::Path;
 use super::causal::new_frames;
 use super::{Decode, Ran, VocoderRun, VocoderRuns};
 use crate::model::Mel;
-use crate::model::bundle::{
-    Bundle, FileEntry, Manifest, Phase, VocoderCache, VocoderConfig, VocoderKind,
-};
+use crate::model::bundle::{Bundle, FileEntry, Manifest, Phase, VocoderCache, VocoderConfig, VocoderKind};
 use crate::runtime::{Device, Engines, Graph, GraphOptions, Input, Runtime};
 use crate::{Error, Result, limits};
 
