@@ -93,8 +93,12 @@ pub struct LlmConfig {
     /// Those of them that are not sampled before the least length; they follow from the generation.
     #[serde(skip)]
     pub withheld: Vec<usize>,
-    /// Fill id of the bistream layout.
-    pub fill: usize,
+    /// Speech id that asks for more text where text streams in; null: text does not stream in.
+    #[serde(default)]
+    pub fill: Option<usize>,
+    /// Text and speech tokens that take turns there; null as above.
+    #[serde(default)]
+    pub mix_ratio: Option<[usize; 2]>,
     /// Real speech tokens are below this.
     pub speech_tokens: usize,
     /// Sampler defaults.
@@ -265,6 +269,12 @@ pub struct Manifest {
     /// End-of-prompt marker.
     #[serde(default)]
     pub end_of_prompt: Option<SpecialToken>,
+    /// What the model was trained for, where that is not everything.
+    #[serde(default)]
+    pub modes: Option<Vec<String>>,
+    /// Whether text may be streamed in; absent: as usual for the generation.
+    #[serde(default)]
+    pub bistream: Option<bool>,
     /// Built-in voices.
     #[serde(default)]
     pub voices: Vec<VoiceEntry>,
