@@ -1,5 +1,6 @@
 //! Admission, the pipeline of a request, and the lanes whose workers run the stages for all requests. Knows no HTTP and
 //! no serde.
+mod abilities;
 mod admission;
 mod answer;
 mod facade;

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use super::abilities::{Abilities, Ability};
 use super::{Mode, PromptAudio, SpeechRequest};
 use crate::model::Bundle;
 use crate::model::bundle::{Manifest, SpecialToken};
@@ -21,6 +22,7 @@ pub struct Stages {
     pub(super) vocoder: Vocoder,
     pub(super) layout: LayoutIds,
     pub(super) voices: VoiceStore,
+    pub(super) abilities: Abilities,
     encoder: PromptEncoder,
     prompts: PromptCache,
 }
@@ -67,6 +69,7 @@ impl Stages {
             encoder: PromptEncoder::load(runtime, bundle, device.without_engines())?,
             voices: VoiceStore::open(bundle, voices_dir)?,
             prompts: PromptCache::default(),
+            abilities: Abilities::of(&manifest),
             layout,
             manifest,
         })
@@ -83,12 +86,14 @@ impl Stages {
                 limits::SPEED_MAX
             )));
         }
+        let cloned = match &request.mode {
+            Mode::Sft { voice } | Mode::Instruct { voice, .. } => self.voices.get(voice)?.prompt.is_some(),
+            _ => false,
+        };
+        self.abilities.check(Ability::of(&request.mode, cloned))?;
         match &request.mode {
-            Mode::Sft { voice } => self.voices.get(voice).map(drop)?,
-            Mode::Instruct { voice, instruct_text } => {
-                self.voices.get(voice)?;
-                self.instruction(instruct_text)?;
-            }
+            Mode::Sft { .. } => {}
+            Mode::Instruct { instruct_text, .. } => self.instruction(instruct_text).map(drop)?,
             Mode::ZeroShot { prompt_text, .. } => self.transcript(prompt_text).map(drop)?,
             Mode::InstructPrompt { instruct_text, .. } => self.instruction(instruct_text).map(drop)?,
             Mode::CrossLingual { .. } => {}
