@@ -47,6 +47,16 @@ pub const PROMPT_TEXT_TOKENS: usize = 640;
 pub const SEGMENT_SPEECH_TOKENS: usize = 1_500;
 /// Text tokens of one segment, prompt text included.
 pub const SEGMENT_TEXT_TOKENS: usize = 1_024;
+/// Characters of one piece of a text that streams in.
+pub const LIVE_PIECE_CHARS: usize = TTS_TEXT_CHARS;
+/// Pieces of it that may wait; one more waits with its sender.
+pub const LIVE_PIECES: usize = 64;
+/// Segments of it that may wait to be spoken; then no more of it is read.
+pub const LIVE_SEGMENTS_AHEAD: usize = 4;
+/// Longest time in which no piece of it comes.
+pub const LIVE_IDLE: Duration = Duration::from_secs(60);
+/// Time from its beginning to its end.
+pub const LIVE_SESSION: Duration = Duration::from_secs(3600);
 /// Audio chunks made but not yet sent, per request: a slow reader stops its own synthesis here.
 pub const CHUNKS_IN_FLIGHT: usize = 4;
 /// A stream that has not begun waits so long for one that is about to run dry: a pause in what is heard is worse than a

@@ -1,6 +1,9 @@
 //! `cosyserve say`.
 
+mod live;
+
 use std::{
+    fs::File,
     io::{Read, Write},
     path::{Path, PathBuf},
     time::{Duration, Instant},
@@ -26,13 +29,19 @@ Examples:
   cosyserve say \"你好，世界\" -o hello.wav
   cosyserve say \"Hello there\" -o hello.mp3 --prompt me.wav --prompt-text \"What I say in it.\"
   cosyserve say \"今天真高兴\" -o happy.wav --voice 中文女 --instruct \"用开心的语气说\"
+  my-chatbot | cosyserve say --live -o - --format pcm | aplay -r 24000 -f S16_LE
   cat story.txt | cosyserve say - -o - --format pcm --stream | aplay -r 24000 -f S16_LE";
 
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct SayArgs {
     /// What to say; - reads it from standard input
-    text: String,
+    #[arg(required_unless_present = "live", conflicts_with = "live")]
+    text: Option<String>,
+    /// Speak what standard input brings while it still comes, as a language model writes it; audio is written as it
+    /// is made
+    #[arg(long, env = "COSYSERVE_LIVE")]
+    live: bool,
     /// File to write (.wav, .mp3, .pcm); - writes to standard output
     #[arg(short, long, value_name = "FILE")]
     output: PathBuf,
@@ -121,12 +130,15 @@ pub async fn run(mut args: SayArgs) -> Result<()> {
         .or_else(|| Coding::of(&args.output))
         .unwrap_or(Coding::Wav)
         .format();
-    let text = match args.text.as_str() {
-        "-" => read_stdin()?,
-        text => text.to_owned(),
+    let text = match args.text.take().as_deref() {
+        None => String::new(),
+        Some("-") => read_stdin()?,
+        Some(text) => text.to_owned(),
     };
-    check_text("text", &text, limits::TTS_TEXT_CHARS)
-        .map_err(|error| Error::Invalid(error.detail().into()))?;
+    if !args.live {
+        check_text("text", &text, limits::TTS_TEXT_CHARS)
+            .map_err(|error| Error::Invalid(error.detail().into()))?;
+    }
     let prompt = args
         .prompt
         .as_deref()
@@ -142,21 +154,24 @@ pub async fn run(mut args: SayArgs) -> Result<()> {
         mode,
         speed: args.speed,
         seed,
-        stream: args.stream,
+        stream: args.stream || args.live,
     };
     let started = Instant::now();
-    let speech = engine.speak(request).await?;
+    let speech = match args.live {
+        false => engine.speak(request).await?,
+        true => {
+            let (text, speech) = engine.speak_live(request).await?;
+            live::read_stdin(text);
+            speech
+        }
+    };
     let rate = speech.sample_rate;
-    let samples = if to_stdout && args.stream {
-        pass_on(speech, format, &progress).await?
+    let samples = if args.live || to_stdout && args.stream {
+        let mut out = Out::open(&args.output)?;
+        pass_on(speech, format, &progress, &mut out).await?
     } else {
         let samples = gather(speech, &progress).await?;
-        let bytes = encode_whole(format, rate, &samples)?;
-        if to_stdout {
-            write_stdout(&bytes)?
-        } else {
-            write_file(&args.output, &bytes)?
-        }
+        Out::open(&args.output)?.write(&encode_whole(format, rate, &samples)?)?;
         samples.len()
     };
     progress.end();
@@ -210,17 +225,22 @@ async fn gather(mut speech: SpeechStream, progress: &Progress) -> Result<Vec<f32
     Ok(samples)
 }
 
-/// Writes to standard output what comes, as it comes; gives the number of samples.
-async fn pass_on(mut speech: SpeechStream, format: AudioFormat, progress: &Progress) -> Result<usize> {
+/// Writes what comes, as it comes; gives the number of samples.
+async fn pass_on(
+    mut speech: SpeechStream,
+    format: AudioFormat,
+    progress: &Progress,
+    out: &mut Out,
+) -> Result<usize> {
     let mut encoder = encoder(format, speech.sample_rate)?;
     let mut samples = 0;
     while let Some(chunk) = speech.chunks.recv().await {
         let chunk = chunk?;
         samples += chunk.len();
-        write_stdout(&encoder.encode(&chunk)?)?;
+        out.write(&encoder.encode(&chunk)?)?;
         progress.at(samples, speech.sample_rate);
     }
-    write_stdout(&encoder.finish()?)?;
+    out.write(&encoder.finish()?)?;
     Ok(samples)
 }
 
@@ -233,14 +253,36 @@ fn read_stdin() -> Result<String> {
     Ok(text)
 }
 
-fn write_stdout(bytes: &[u8]) -> Result<()> {
-    let mut out = std::io::stdout().lock();
-    let written = out.write_all(bytes).and_then(|()| out.flush());
-    written.map_err(|error| Error::Invalid(format!("standard output: {error}")))
+/// Where the audio goes.
+enum Out {
+    Stdout,
+    File(PathBuf, File),
 }
 
-fn write_file(path: &Path, bytes: &[u8]) -> Result<()> {
-    std::fs::write(path, bytes).map_err(|error| Error::Invalid(format!("{}: {error}", path.display())))
+impl Out {
+    /// The file at `path`, emptied; - is standard output.
+    fn open(path: &Path) -> Result<Self> {
+        if path.as_os_str() == "-" {
+            return Ok(Out::Stdout);
+        }
+        let file = File::create(path).map_err(|error| wrong(path, &error))?;
+        Ok(Out::File(path.to_owned(), file))
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> Result<()> {
+        match self {
+            Out::Stdout => {
+                let mut out = std::io::stdout().lock();
+                let written = out.write_all(bytes).and_then(|()| out.flush());
+                written.map_err(|error| Error::Invalid(format!("standard output: {error}")))
+            }
+            Out::File(path, file) => file.write_all(bytes).map_err(|error| wrong(path, &error)),
+        }
+    }
+}
+
+fn wrong(path: &Path, error: &std::io::Error) -> Error {
+    Error::Invalid(format!("{}: {error}", path.display()))
 }
 
 /// A line that moves while something is made; on a terminal only.

@@ -3,6 +3,7 @@
 
 use super::Mode;
 use crate::model::bundle::Manifest;
+use crate::text::interleave::Mix;
 use crate::{Error, Result};
 
 /// One thing that a model may be able to do.
@@ -120,17 +121,6 @@ pub struct Abilities {
     generation: u32,
     modes: Option<Vec<String>>,
     mix: Option<Mix>,
-}
-
-/// How a model reads text that streams in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Mix {
-    /// Text tokens of a block.
-    pub text: usize,
-    /// Speech tokens of a block.
-    pub speech: usize,
-    /// Speech id that asks for the next block of text.
-    pub fill: usize,
 }
 
 impl Abilities {

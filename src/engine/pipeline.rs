@@ -17,7 +17,8 @@ use tokio::time::timeout_at;
 
 use super::flow_worker::FlowStream;
 use super::lane::Lane;
-use super::lm_worker::LmRequest;
+use super::live::{LiveSegment, LiveSegments};
+use super::lm_worker::{LmInput, LmRequest};
 use super::plan::ChunkPlan;
 use super::silence::SilenceCap;
 use super::stages::{Conditioning, Script, Stages};
@@ -54,8 +55,10 @@ pub struct Pipeline<'a> {
     pub seed: u64,
     /// Chunked (true) or by whole segments.
     pub stream: bool,
-    /// When the request must be done.
+    /// When the request must be done; of a text that streams in, its current segment.
     pub deadline: Instant,
+    /// Time that is allowed for it.
+    pub limit: Duration,
     /// When it arrived.
     pub started: Instant,
     /// Whether a longer first chunk is wanted ([`Place::is_crowded`](super::lane::Place::is_crowded)).
@@ -72,7 +75,8 @@ impl<'a> Pipeline<'a> {
     /// Speaks the script: its segments one after the other, or its tokens.
     pub fn run(&mut self, script: &Script) -> Result<()> {
         match script {
-            Script::Text(segments) => self.segments(segments)?,
+            Script::Text(segments) => self.segments(Segments::There(segments.iter()))?,
+            Script::Live(segments) => self.segments(Segments::Coming(segments))?,
             Script::Tokens(tokens) => self.tokens(tokens)?,
         }
         match self.tally.samples {
@@ -83,18 +87,21 @@ impl<'a> Pipeline<'a> {
         }
     }
 
-    fn segments(&mut self, segments: &[Vec<i64>]) -> Result<()> {
-        let mut texts = (0..).zip(segments);
-        let mut current = self.join_next(&mut texts)?;
-        while let Some(mut tokens) = current.take() {
+    fn segments(&mut self, mut texts: Segments<'_>) -> Result<()> {
+        let (mut begun, mut next) = (0, None);
+        loop {
+            if next.is_none() {
+                next = self.join_next(&mut texts, &mut begun, true)?;
+            }
+            let Some(mut tokens) = next.take() else { break };
             let mut speech = Speech::new(self, tokens.index);
             loop {
                 if speech.begun.is_none() {
                     self.listen(&mut tokens, &mut speech, true)?;
                 }
                 // The next segment's tokens are made while this one's audio is, so that long texts do not stall.
-                if tokens.ended && current.is_none() {
-                    current = self.join_next(&mut texts)?;
+                if tokens.ended && next.is_none() {
+                    next = self.join_next(&mut texts, &mut begun, false)?;
                 }
                 if !self.speak_next(&mut speech, Some(&mut tokens))? {
                     break;
@@ -102,7 +109,12 @@ impl<'a> Pipeline<'a> {
             }
             self.speak_rest(&mut speech)?;
         }
-        Ok(())
+        match begun {
+            0 => Err(Error::invalid(
+                "tts_text has nothing to speak: it needs at least one letter or digit",
+            )),
+            _ => Ok(()),
+        }
     }
 
     fn tokens(&mut self, tokens: &[i64]) -> Result<()> {
@@ -113,31 +125,46 @@ impl<'a> Pipeline<'a> {
         self.speak_rest(&mut speech)
     }
 
-    fn join_next<'t>(
-        &self,
-        texts: &mut impl Iterator<Item = (u64, &'t Vec<i64>)>,
+    /// Has the language model begin the next segment; a `patient` one waits for it to come. `None`: there is none (yet).
+    fn join_next(
+        &mut self,
+        texts: &mut Segments<'_>,
+        begun: &mut u64,
+        patient: bool,
     ) -> Result<Option<Tokens<'a>>> {
-        texts
-            .next()
-            .map(|(index, text)| self.join(index, text))
-            .transpose()
+        let segment = match texts {
+            Segments::There(segments) => segments.next().cloned().map(LiveSegment::Text),
+            Segments::Coming(segments) => self.coming(segments, patient)?,
+        };
+        let Some(segment) = segment else { return Ok(None) };
+        *begun += 1;
+        self.join(*begun - 1, segment).map(Some)
+    }
+
+    /// The next segment of a text that streams in. Its time begins when it comes.
+    fn coming(&mut self, segments: &LiveSegments, patient: bool) -> Result<Option<LiveSegment>> {
+        loop {
+            let wait = if patient {
+                limits::CANCEL_POLL
+            } else {
+                Duration::ZERO
+            };
+            let segment = segments.next(wait)?;
+            self.deadline = Instant::now() + self.limit;
+            match segment {
+                Some(segment) => return Ok(segment),
+                None if patient => self.keep_going()?,
+                None => return Ok(None),
+            }
+        }
     }
 
     /// Has the language model begin a segment.
-    fn join(&self, index: u64, text: &[i64]) -> Result<Tokens<'a>> {
+    fn join(&self, index: u64, segment: LiveSegment) -> Result<Tokens<'a>> {
+        let (input, max_tokens) = self.input(segment)?;
         let stages = self.stages;
-        let input = lay_out(
-            &stages.layout,
-            &self.voice.prompt_text,
-            text,
-            &self.voice.llm_speech,
-        )?;
-        let max_tokens = input
-            .max_tokens
-            .min(stages.most_speech_tokens(self.voice.flow.tokens.len()));
         let stream = self.lane.lm.join(LmRequest {
-            ids: input.ids,
-            min_tokens: input.min_tokens,
+            input,
             max_tokens,
             generator: self.generator(2 * index),
             urgency: self.urgency.clone(),
@@ -149,6 +176,30 @@ impl<'a> Pipeline<'a> {
             left: max_tokens,
             ended: false,
         })
+    }
+
+    /// What the language model reads for a segment, and the most tokens it may make of it.
+    fn input(&self, segment: LiveSegment) -> Result<(LmInput, usize)> {
+        let (stages, voice) = (self.stages, self.voice);
+        let most = stages.most_speech_tokens(voice.flow.tokens.len());
+        match segment {
+            LiveSegment::Text(text) => {
+                let laid = lay_out(&stages.layout, &voice.prompt_text, &text, &voice.llm_speech)?;
+                let input = LmInput::Whole {
+                    ids: laid.ids,
+                    min_tokens: laid.min_tokens,
+                };
+                Ok((input, laid.max_tokens.min(most)))
+            }
+            LiveSegment::Coming(text) => {
+                let interleaver = stages.interleaver(voice).ok_or_else(|| {
+                    Error::Internal("a text streams in for a model that cannot read it so".into())
+                })?;
+                let input = LmInput::Live { interleaver, text };
+                let room = self.lane.lm.capacity().saturating_sub(input.positions());
+                Ok((input, room.min(most)))
+            }
+        }
     }
 
     /// Takes the tokens that are there; a `patient` one waits until a chunk is due or they end.
@@ -275,7 +326,7 @@ impl<'a> Pipeline<'a> {
             return Err(Error::Cancelled);
         }
         if Instant::now() >= self.deadline {
-            let limit = self.deadline.duration_since(self.started).as_secs();
+            let limit = self.limit.as_secs();
             return Err(Error::Deadline(format!(
                 "the request took longer than its limit of {limit} s"
             )));
@@ -288,6 +339,12 @@ impl<'a> Pipeline<'a> {
         generator.set_stream(stream);
         generator
     }
+}
+
+/// Where segments come from.
+enum Segments<'s> {
+    There(std::slice::Iter<'s, Vec<i64>>),
+    Coming(&'s LiveSegments),
 }
 
 /// The speech tokens of a segment, as the language model makes them.

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::abilities::{Abilities, Ability};
+use super::live::LiveSegments;
 use super::{Mode, PromptAudio, SpeechRequest};
 use crate::model::Bundle;
 use crate::model::bundle::{Manifest, SpecialToken};
@@ -11,6 +12,7 @@ use crate::model::flow::FlowVoice;
 use crate::model::prompt_encoder::{PromptEncoder, PromptFeatures};
 use crate::model::vocoder::Vocoder;
 use crate::runtime::{Device, Runtime};
+use crate::text::interleave::{Interleaver, Opening};
 use crate::text::{LayoutIds, TextFrontend, TextTokenizer, template};
 use crate::voice::{PromptCache, Voice, VoicePrompt, VoiceStore};
 use crate::{Error, Result, limits};
@@ -28,10 +30,12 @@ pub struct Stages {
 }
 
 /// What a request has the model speak.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub enum Script {
     /// Text ids, segment by segment, for the language model.
     Text(Vec<Vec<i64>>),
+    /// Likewise, of a text that still comes.
+    Live(LiveSegments),
     /// Speech tokens, ready for the flow.
     Tokens(Vec<i64>),
 }
@@ -78,6 +82,18 @@ impl Stages {
     /// Checks what can be told without running the model: the text, the numbers, the voice. Returns the text ids of
     /// the segments (none for a voice conversion).
     pub fn check(&self, request: &SpeechRequest) -> Result<Vec<Vec<i64>>> {
+        self.check_live(request)?;
+        if let Mode::Convert { .. } = request.mode {
+            return Ok(Vec::new());
+        }
+        let (own, text) = self.own_prompt(&request.text)?;
+        within("tts_text (its prompt)", &own)?;
+        let segments = self.text.segments(text)?;
+        segments.iter().map(|s| self.text.tokens(s)).collect()
+    }
+
+    /// The same without the text.
+    pub fn check_live(&self, request: &SpeechRequest) -> Result<()> {
         if !(limits::SPEED_MIN..=limits::SPEED_MAX).contains(&request.speed) {
             return Err(Error::Invalid(format!(
                 "speed: {} is outside {} to {}",
@@ -96,13 +112,33 @@ impl Stages {
             Mode::Instruct { instruct_text, .. } => self.instruction(instruct_text).map(drop)?,
             Mode::ZeroShot { prompt_text, .. } => self.transcript(prompt_text).map(drop)?,
             Mode::InstructPrompt { instruct_text, .. } => self.instruction(instruct_text).map(drop)?,
-            Mode::CrossLingual { .. } => {}
-            Mode::Convert { .. } => return Ok(Vec::new()),
+            Mode::CrossLingual { .. } | Mode::Convert { .. } => {}
         }
-        let (own, text) = self.own_prompt(&request.text)?;
-        within("tts_text (its prompt)", &own)?;
-        let segments = self.text.segments(text)?;
-        segments.iter().map(|s| self.text.tokens(s)).collect()
+        Ok(())
+    }
+
+    /// How text that streams in is laid out between the speech, if the model can read it so and the prompt allows it:
+    /// its speech must be long enough to go on after its text.
+    pub(super) fn interleaver(&self, voice: &Conditioning) -> Option<Interleaver> {
+        let mix = self.abilities.mix()?;
+        let (before, transcript) = match self.required_marker() {
+            None => (&[][..], &voice.prompt_text[..]),
+            Some(marker) => {
+                let at = voice.prompt_text.iter().rposition(|&id| id == marker.id)?;
+                voice.prompt_text.split_at(at + 1)
+            }
+        };
+        if transcript.len() * mix.speech > voice.llm_speech.len() * mix.text {
+            return None;
+        }
+        let opening = Opening {
+            lead: [&[self.layout.sos_id], before].concat(),
+            prompt_text: transcript.to_vec(),
+            prompt_speech: voice.llm_speech.clone(),
+            speech_offset: self.layout.speech_offset,
+            task_id: self.layout.task_id,
+        };
+        Some(Interleaver::new(mix, opening))
     }
 
     /// Most speech tokens of a segment after a flow prompt of so many: bounded, and within the fixed noise.
