@@ -24,6 +24,9 @@ pub const PROMPT_FILE_BYTES: usize = 32 << 20;
 pub const PROMPT_MIN_SECONDS: f32 = 0.5;
 /// Longest prompt audio after trimming, seconds (the speech tokenizer's limit).
 pub const PROMPT_MAX_SECONDS: f32 = 30.0;
+/// Longest recording that is converted to another voice, seconds: as long as files may be. It is spoken in pieces of at
+/// most [`PROMPT_MAX_SECONDS`].
+pub const SOURCE_MAX_SECONDS: f32 = DECODED_MAX_SECONDS;
 /// Longest decoded audio file before trimming, seconds: bounds memory while decoding.
 pub const DECODED_MAX_SECONDS: f32 = 300.0;
 /// Most samples of a decoded audio file (300 s at 48 kHz, 37 s at the highest rate): bounds memory while decoding.

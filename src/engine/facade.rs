@@ -13,7 +13,7 @@ use super::live::{self, LiveText};
 use super::pipeline::{Pipeline, Tally};
 use super::stages::{Conditioning, Script, Stages};
 use super::urgency::Urgency;
-use super::{Mode, PromptAudio, SpeechRequest, SpeechStream, VoiceInfo, sizing, warm_up};
+use super::{Mode, PromptAudio, SpeechRequest, SpeechStream, Target, VoiceInfo, sizing, warm_up};
 use crate::model::Bundle;
 use crate::runtime::{Options, Runtime};
 use crate::{Error, Result, limits};
@@ -155,8 +155,8 @@ impl Engine {
         let permit = self.admission.enter(deadline).await?;
         let stages = self.stages.clone();
         let (request, script, voice, permit) = blocking(move || {
-            let script = stages.script(&request.mode, segments)?;
             let voice = stages.condition(&request.mode, &request.text)?;
+            let script = stages.script(&request.mode, segments, &voice)?;
             Ok((request, script, voice, permit))
         })
         .await?;
@@ -311,7 +311,12 @@ fn report(request: &SpeechRequest, pipeline: &Pipeline<'_>, sample_rate: u32, re
     let first_audio_ms = tally.first_audio.map_or(0, |d| d.as_millis() as u64);
     let (id, mode) = (request.id.as_str(), request.mode.name());
     let voice = match &request.mode {
-        Mode::Sft { voice } | Mode::Instruct { voice, .. } => voice.as_str(),
+        Mode::Sft { voice }
+        | Mode::Instruct { voice, .. }
+        | Mode::Convert {
+            target: Target::Voice(voice),
+            ..
+        } => voice.as_str(),
         _ => "prompt",
     };
     let chars = request.text.chars().count();
@@ -346,6 +351,10 @@ fn report(request: &SpeechRequest, pipeline: &Pipeline<'_>, sample_rate: u32, re
                 first_audio_ms,
                 "cancelled by the client"
             );
+        }
+        // The client is told, and nothing is wrong here.
+        Err(error @ Error::Invalid(_)) => {
+            tracing::info!(id, mode, voice, chars, %error, "synthesis refused");
         }
         Err(error @ Error::Internal(_)) => {
             tracing::error!(id, mode, voice, chars, tokens, audio, %error, "synthesis failed");

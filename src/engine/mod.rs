@@ -24,4 +24,4 @@ mod warm_up;
 
 pub use facade::{Engine, EngineOptions, ModelInfo, Status};
 pub use live::LiveText;
-pub use request::{Mode, PromptAudio, SpeechRequest, SpeechStream, VoiceInfo};
+pub use request::{Mode, PromptAudio, SourceAudio, SpeechRequest, SpeechStream, Target, VoiceInfo};

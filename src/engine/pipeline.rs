@@ -117,12 +117,15 @@ impl<'a> Pipeline<'a> {
         }
     }
 
-    fn tokens(&mut self, tokens: &[i64]) -> Result<()> {
-        let mut speech = Speech::new(self, 0);
-        speech.tokens = tokens.to_vec();
-        self.tally.tokens += tokens.len();
-        while self.speak_next(&mut speech, None)? {}
-        self.speak_rest(&mut speech)
+    fn tokens(&mut self, segments: &[Vec<i64>]) -> Result<()> {
+        for (index, tokens) in (0..).zip(segments) {
+            let mut speech = Speech::new(self, index);
+            speech.tokens.clone_from(tokens);
+            self.tally.tokens += tokens.len();
+            while self.speak_next(&mut speech, None)? {}
+            self.speak_rest(&mut speech)?;
+        }
+        Ok(())
     }
 
     /// Has the language model begin the next segment; a `patient` one waits for it to come. `None`: there is none (yet).

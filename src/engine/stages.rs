@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::abilities::{Abilities, Ability};
 use super::live::LiveSegments;
-use super::{Mode, PromptAudio, SpeechRequest};
+use super::{Mode, PromptAudio, SpeechRequest, Target};
 use crate::model::Bundle;
 use crate::model::bundle::{Manifest, SpecialToken};
 use crate::model::flow::FlowVoice;
@@ -36,8 +36,8 @@ pub enum Script {
     Text(Vec<Vec<i64>>),
     /// Likewise, of a text that still comes.
     Live(LiveSegments),
-    /// Speech tokens, ready for the flow.
-    Tokens(Vec<i64>),
+    /// Speech tokens, segment by segment, ready for the flow.
+    Tokens(Vec<Vec<i64>>),
 }
 
 /// How the voice of a request conditions the language model and the flow.
@@ -103,7 +103,12 @@ impl Stages {
             )));
         }
         let cloned = match &request.mode {
-            Mode::Sft { voice } | Mode::Instruct { voice, .. } => self.voices.get(voice)?.prompt.is_some(),
+            Mode::Sft { voice }
+            | Mode::Instruct { voice, .. }
+            | Mode::Convert {
+                target: Target::Voice(voice),
+                ..
+            } => self.voices.get(voice)?.prompt.is_some(),
             _ => false,
         };
         self.abilities.check(Ability::of(&request.mode, cloned))?;
@@ -148,12 +153,15 @@ impl Stages {
             .clamp(1, limits::SEGMENT_SPEECH_TOKENS)
     }
 
-    /// What is to be spoken: the checked segments, or the source's speech tokens in a voice conversion.
-    pub fn script(&self, mode: &Mode, segments: Vec<Vec<i64>>) -> Result<Script> {
-        match mode {
-            Mode::Convert { source, .. } => Ok(Script::Tokens(self.features(source)?.speech_tokens.clone())),
-            _ => Ok(Script::Text(segments)),
-        }
+    /// What is to be spoken with `voice`: the checked segments, or the source's speech tokens in a voice conversion.
+    pub fn script(&self, mode: &Mode, segments: Vec<Vec<i64>>, voice: &Conditioning) -> Result<Script> {
+        let Mode::Convert { source, .. } = mode else {
+            return Ok(Script::Text(segments));
+        };
+        let room = self.most_speech_tokens(voice.flow.tokens.len()) as f32 / self.manifest.token_rate as f32;
+        let pieces = source.pieces(room.min(limits::PROMPT_MAX_SECONDS));
+        let tokens = pieces.map(|piece| self.encoder.speech_tokens(piece));
+        Ok(Script::Tokens(tokens.collect::<Result<_>>()?))
     }
 
     /// What the mode, the voice and the text of a request give the stages.
@@ -230,9 +238,11 @@ impl Stages {
                 })
             }
             // The language model hears nothing of the prompt: its words are in another language.
-            Mode::CrossLingual { prompt } | Mode::Convert { prompt, .. } => {
-                Ok(of_features(&*self.features(prompt)?))
-            }
+            Mode::CrossLingual { prompt } => Ok(of_features(&*self.features(prompt)?)),
+            Mode::Convert { target, .. } => match target {
+                Target::Voice(voice) => Ok(of_voice(&*self.voices.get(voice)?)),
+                Target::Prompt(prompt) => Ok(of_features(&*self.features(prompt)?)),
+            },
             // The prompt's speech would pull against the instruction, so only the flow hears it.
             Mode::InstructPrompt {
                 prompt,

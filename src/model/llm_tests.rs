@@ -9,7 +9,7 @@ use super::*;
 use crate::runtime::Options;
 
 /// Logits of the bundled int8 model, whose products are rounded by what is computed together.
-const EXTEND_ERROR: f32 = 0.5;
+const EXTEND_ERROR: f32 = 0.25;
 
 /// The bundled voice's language model, its caches full of what must never be read.
 fn poisoned(slots: usize) -> Llm {
