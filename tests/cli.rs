@@ -150,9 +150,9 @@ fn say_speaks_what_still_comes() {
         said.push(audio);
     }
     assert!(said[0].len() > 48_000 && said[0] == said[1]);
-    let path = data.path().join("a.mp3").to_str().unwrap().to_owned();
-    let mut command = command(data.path(), &["say", "--live", "-o", &path]);
-    let mut child = command.stdin(Stdio::piped()).spawn().unwrap();
+    let path = data.path().join("a.wav").to_str().unwrap().to_owned();
+    let args = ["say", "--live", "-o", &path];
+    let mut child = command(data.path(), &args).stdin(Stdio::piped()).spawn().unwrap();
     child
         .stdin
         .take()
@@ -160,7 +160,10 @@ fn say_speaks_what_still_comes() {
         .write_all("你好，很高兴认识你。".as_bytes())
         .unwrap();
     assert!(child.wait().unwrap().success());
-    assert!(decode(std::fs::read(&path).unwrap(), "a").unwrap().seconds() > 0.4);
+    let file = std::fs::read(&path).unwrap();
+    let named = u32::from_le_bytes(file[40..44].try_into().unwrap());
+    assert_eq!(named as usize, file.len() - 44, "the header knows the length");
+    assert!(decode(file, "a").unwrap().seconds() > 0.4);
     fails(data.path(), &["say", "hi", "--live", "-o", "a.wav"], 2, "--live");
     fails(
         data.path(),

@@ -64,8 +64,9 @@ mod tests {
 
     #[test]
     fn a_short_recording_is_one_piece() {
-        assert_eq!(pieces(&[0.5; 6_400], 6_400), [0..6_400]);
-        assert_eq!(pieces(&[], 6_400), [0..0]);
+        assert_eq!(pieces(&[0.5; 6_400], 6_400).first(), Some(&(0..6_400)));
+        assert_eq!(pieces(&[0.5; 6_400], 6_400).len(), 1);
+        assert_eq!(pieces(&[], 6_400).first(), Some(&(0..0)));
     }
 
     #[test]

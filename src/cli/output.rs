@@ -2,7 +2,7 @@
 
 use std::{
     fs::File,
-    io::Write,
+    io::{Seek, Write},
     path::{Path, PathBuf},
     time::{Duration, Instant},
 };
@@ -14,7 +14,7 @@ use super::options::speed;
 use crate::{
     Error, Result,
     api::wire::draw_seed,
-    audio::encode::{AudioFormat, encode_whole, encoder},
+    audio::encode::{AudioFormat, encode_whole, encoder, wav_header},
     engine::SpeechStream,
 };
 
@@ -66,7 +66,12 @@ impl OutputArgs {
         let format = self.format.or_else(|| Coding::of(&self.output));
         let format = format.unwrap_or(Coding::Wav).format();
         let samples = if as_it_comes || to_stdout && self.stream {
-            pass_on(speech, format, progress, &mut Out::open(&self.output)?).await?
+            let mut out = Out::open(&self.output)?;
+            let samples = pass_on(speech, format, progress, &mut out).await?;
+            if format == AudioFormat::Wav {
+                out.begin_with(&wav_header(rate, samples))?;
+            }
+            samples
         } else {
             let samples = gather(speech, progress).await?;
             Out::open(&self.output)?.write(&encode_whole(format, rate, &samples)?)?;
@@ -159,6 +164,17 @@ impl Out {
                 written.map_err(|error| Error::Invalid(format!("standard output: {error}")))
             }
             Out::File(path, file) => file.write_all(bytes).map_err(|error| wrong(path, &error)),
+        }
+    }
+
+    /// Puts `bytes` over a file's beginning, if it has one to come back to.
+    fn begin_with(&mut self, bytes: &[u8]) -> Result<()> {
+        match self {
+            Out::File(path, file) if file.metadata().is_ok_and(|file| file.is_file()) => {
+                let written = file.rewind().and_then(|()| file.write_all(bytes));
+                written.map_err(|error| wrong(path, &error))
+            }
+            Out::Stdout | Out::File(..) => Ok(()),
         }
     }
 }

@@ -165,8 +165,8 @@ impl Engine {
     }
 
     /// Starts a synthesis of a text that streams in, through the first of what it returns. As [`Engine::speak`], but for
-    /// the request's text, which is not read. Its deadline applies to each segment of the text; the text itself must
-    /// keep coming ([`limits::LIVE_IDLE`]).
+    /// the request's text, which is not read, and a prompt of the text's own, which is not looked for. Its deadline applies
+    /// to each segment of the text; the text itself must keep coming ([`limits::LIVE_IDLE`]).
     pub async fn speak_live(&self, request: SpeechRequest) -> Result<(LiveText, SpeechStream)> {
         if let Mode::Convert { .. } = request.mode {
             return Err(Error::invalid("mode: voice conversion takes no text"));

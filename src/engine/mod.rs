@@ -14,6 +14,7 @@ mod request;
 mod sampling;
 mod silence;
 mod sizing;
+mod speech;
 mod stages;
 mod text_feed;
 mod token_stream;

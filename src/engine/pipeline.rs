@@ -8,25 +8,21 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rand::SeedableRng;
-use rand::distr::Distribution;
 use rand_chacha::ChaCha12Rng;
-use rand_distr::StandardNormal;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio::time::timeout_at;
 
-use super::flow_worker::FlowStream;
 use super::lane::Lane;
 use super::live::{LiveSegment, LiveSegments};
 use super::lm_worker::{LmInput, LmRequest};
-use super::plan::ChunkPlan;
 use super::silence::SilenceCap;
+use super::speech::Speech;
 use super::stages::{Conditioning, Script, Stages};
 use super::token_stream::TokenStream;
 use super::urgency::Urgency;
-use crate::dsp::stretch::{StreamStretch, stretch};
+use crate::dsp::stretch::stretch;
 use crate::model::Mel;
-use crate::model::vocoder::VocoderState;
 use crate::text::lay_out;
 use crate::{Error, Result, limits};
 
@@ -153,7 +149,9 @@ impl<'a> Pipeline<'a> {
                 Duration::ZERO
             };
             let segment = segments.next(wait)?;
-            self.deadline = Instant::now() + self.limit;
+            if patient || segment.is_some() {
+                self.deadline = Instant::now() + self.limit;
+            }
             match segment {
                 Some(segment) => return Ok(segment),
                 None if patient => self.keep_going()?,
@@ -337,7 +335,8 @@ impl<'a> Pipeline<'a> {
         Ok(())
     }
 
-    fn generator(&self, stream: u64) -> ChaCha12Rng {
+    /// A generator of the request's, for one purpose.
+    pub(super) fn generator(&self, stream: u64) -> ChaCha12Rng {
         let mut generator = ChaCha12Rng::seed_from_u64(self.seed);
         generator.set_stream(stream);
         generator
@@ -367,47 +366,5 @@ impl Tokens<'_> {
         if self.left == 0 {
             tracing::warn!("a segment was cut at the most speech it may have");
         }
-    }
-}
-
-/// What a segment has been given and has spoken so far.
-struct Speech {
-    tokens: Vec<i64>,
-    plan: ChunkPlan,
-    flow: FlowStream,
-    /// Tokens of the chunk that the flow has been asked for.
-    begun: Option<usize>,
-    stretch: StreamStretch,
-    state: VocoderState,
-    noise: Noise,
-}
-
-impl Speech {
-    fn new(pipeline: &Pipeline<'_>, index: u64) -> Self {
-        let flow = &pipeline.stages.manifest.flow;
-        let voice = &pipeline.voice.flow;
-        Self {
-            tokens: Vec::new(),
-            plan: ChunkPlan::new(
-                flow.chunk_tokens,
-                flow.lookahead_tokens,
-                voice.tokens.len(),
-                pipeline.crowded,
-            ),
-            flow: pipeline.lane.flow.open(voice.clone(), pipeline.urgency.clone()),
-            begun: None,
-            stretch: StreamStretch::new(pipeline.speed),
-            state: pipeline.stages.vocoder.begin(),
-            noise: Noise(pipeline.generator(2 * index + 1)),
-        }
-    }
-}
-
-/// Standard normal draws for the vocoder's source.
-struct Noise(ChaCha12Rng);
-
-impl Noise {
-    fn next(&mut self) -> f32 {
-        StandardNormal.sample(&mut self.0)
     }
 }
