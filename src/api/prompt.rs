@@ -31,7 +31,7 @@ pub async fn decode(
 /// Likewise one that is to be converted.
 ///
 /// # Errors
-/// As [`decode`].
+/// As [`decode()`].
 pub async fn decode_source(
     state: &ApiState,
     field: &'static str,

@@ -8,6 +8,8 @@ use crate::{Error, Result, limits};
 
 /// Frames whose loudness is compared, samples at 16 kHz: 40 ms, a speech token of 25 a second.
 const FRAME: usize = 640;
+/// Frames that are left for the last piece at least: what the speech tokenizer is given must not be too short.
+const LEAST: usize = 12;
 
 /// A recording at 16 kHz. Unlike a prompt it stays as it is, pauses at its ends included: what comes out is as long.
 ///
@@ -34,21 +36,24 @@ pub fn prepare(samples: &[f32], sample_rate: u32, field: &str) -> Result<Vec<f32
     Ok(resample(samples, sample_rate, RATE_16K))
 }
 
-/// Cuts samples at 16 kHz into pieces of at most `longest` samples: each as long as half of that at least (but the
-/// last), cut where the frame around the cut is the quietest, the last of equals. Cuts are whole frames behind the
+/// Cuts samples at 16 kHz into pieces of at most `longest` samples: each as long as half of that at least (the last, half
+/// a second), cut where the frame around the cut is the quietest, the last of equals. Cuts are whole frames behind the
 /// piece's beginning.
 pub fn pieces(samples: &[f32], longest: usize) -> Vec<Range<usize>> {
     let (longest, mut start) = ((longest / FRAME).max(2), 0);
+    let least = LEAST.min(longest / 2);
     let mut pieces = Vec::new();
     while samples.len() - start > longest * FRAME {
-        let cuts = longest.div_ceil(2)..=longest;
+        let left = (samples.len() - start) / FRAME;
+        let cuts = longest.div_ceil(2)..=longest.min(left - least);
         let loudness = |cut: &usize| {
             let centre = start + cut * FRAME;
             let frame = &samples[centre - FRAME / 2..(centre + FRAME / 2).min(samples.len())];
             frame.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>()
         };
+        let last = *cuts.end();
         let quietest = cuts.rev().min_by(|a, b| loudness(a).total_cmp(&loudness(b)));
-        let end = start + quietest.unwrap_or(longest) * FRAME;
+        let end = start + quietest.unwrap_or(last) * FRAME;
         pieces.push(start..end);
         start = end;
     }
@@ -114,7 +119,7 @@ mod tests {
             prop_assert_eq!((got[0].start, got[got.len() - 1].end), (0, samples.len()));
             for pair in got.windows(2) {
                 prop_assert_eq!(pair[0].end, pair[1].start);
-                prop_assert!(pair[0].len() >= most / 2);
+                prop_assert!(pair[0].len() >= most / 2 && pair[1].len() >= most.min(2 * LEAST * FRAME) / 2 / FRAME * FRAME);
             }
             prop_assert!(got.iter().all(|piece| !piece.is_empty() && piece.len() <= most));
         }

@@ -115,7 +115,11 @@ pub(super) fn read(stages: Arc<Stages>, whole: bool, pieces: Pieces, worker: Arc
             open: None,
         };
         let splitter = LiveSplitter::new(&stages.text, whole);
-        let reading = read_pieces(&runtime, pieces.0, unwanted, splitter, &mut out);
+        let patience = Patience {
+            idle: limits::LIVE_IDLE,
+            whole: limits::LIVE_SESSION,
+        };
+        let reading = runtime.block_on(read_pieces(pieces.0, unwanted, splitter, &mut out, patience));
         if let Err(error) = reading {
             out.fail(error);
         }
@@ -123,22 +127,30 @@ pub(super) fn read(stages: Arc<Stages>, whole: bool, pieces: Pieces, worker: Arc
     LiveSegments { segments, _wanted }
 }
 
-fn read_pieces(
-    runtime: &Handle,
+/// How long a text is waited for.
+#[derive(Debug, Clone, Copy)]
+struct Patience {
+    /// Between two pieces.
+    idle: Duration,
+    /// From its beginning to its end.
+    whole: Duration,
+}
+
+/// Reads pieces to the end of the text. It blocks when segments wait, so it has a thread of its own.
+async fn read_pieces(
     mut pieces: mpsc::Receiver<Piece>,
     mut unwanted: oneshot::Receiver<()>,
     mut splitter: LiveSplitter<'_>,
     out: &mut Out,
+    patience: Patience,
 ) -> Result<()> {
-    let last = Instant::now() + limits::LIVE_SESSION;
+    let last = Instant::now() + patience.whole;
     loop {
-        let idle = Instant::now() + limits::LIVE_IDLE;
-        let next = runtime.block_on(async {
-            tokio::select! {
-                piece = timeout_at(idle.min(last), pieces.recv()) => piece.map_err(|_| too_long(idle < last)),
-                _ = &mut unwanted => Err(Error::Cancelled),
-            }
-        });
+        let idle = Instant::now() + patience.idle;
+        let next = tokio::select! {
+            piece = timeout_at(idle.min(last), pieces.recv()) => piece.map_err(|_| patience.is_over(idle < last)),
+            _ = &mut unwanted => Err(Error::Cancelled),
+        };
         let events = match next? {
             Some(Piece::Text(text)) => splitter.push(&text)?,
             Some(Piece::Flush) => splitter.close()?,
@@ -153,12 +165,13 @@ fn read_pieces(
     }
 }
 
-fn too_long(idle: bool) -> Error {
-    let text = match idle {
-        true => format!("text: nothing came for {} s", limits::LIVE_IDLE.as_secs()),
-        false => format!("text: it came for more than {} s", limits::LIVE_SESSION.as_secs()),
-    };
-    Error::Deadline(text)
+impl Patience {
+    fn is_over(self, idle: bool) -> Error {
+        Error::Deadline(match idle {
+            true => format!("text: nothing came for {} s", self.idle.as_secs()),
+            false => format!("text: it came for more than {} s", self.whole.as_secs()),
+        })
+    }
 }
 
 /// Where segments go.
@@ -206,5 +219,74 @@ impl Out {
         }
         // Nobody listens any more when the request has ended by itself.
         let _ = self.segments.send(Err(error));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests stop where something is broken")]
+    use std::path::Path;
+
+    use super::*;
+    use crate::text::{TextFrontend, TextTokenizer};
+
+    const LONG: Duration = Duration::from_secs(600);
+
+    /// Reads `text`, which does not end, with such patience; what ended the reading, and what was read.
+    async fn read_on(text: &str, idle: Duration, whole: Duration, wanted: bool) -> (Error, Vec<LiveSegment>) {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("onnx/bundled/tokenizer.json");
+        let frontend = TextFrontend::new(TextTokenizer::from_file(&path).unwrap());
+        let (live, pieces) = super::text();
+        live.push(text).await.unwrap();
+        let (segments, read) = sync_channel(limits::LIVE_SEGMENTS_AHEAD);
+        let (keep, unwanted) = oneshot::channel();
+        let keep = wanted.then_some(keep);
+        let mut out = Out {
+            segments,
+            worker: Arc::default(),
+            open: None,
+        };
+        let splitter = LiveSplitter::new(&frontend, false);
+        let patience = Patience { idle, whole };
+        let end = read_pieces(pieces.0, unwanted, splitter, &mut out, patience).await;
+        out.fail(end.clone().unwrap_err());
+        drop((out, live, keep));
+        (end.unwrap_err(), read.iter().filter_map(Result::ok).collect())
+    }
+
+    /// Guarantees that a text that stops coming, or never stops, ends what was read of it with the reason.
+    #[tokio::test]
+    async fn a_text_that_stops_coming_is_an_error() {
+        let soon = Duration::from_millis(10);
+        for (idle, whole, says) in [(soon, LONG, "nothing came"), (LONG, soon, "it came for more")] {
+            let (error, read) = read_on("Hello there, my", idle, whole, true).await;
+            assert!(
+                matches!(&error, Error::Deadline(text) if text.contains(says)),
+                "{error}"
+            );
+            let [LiveSegment::Coming(source)] = &read[..] else {
+                panic!("{read:?}")
+            };
+            let (ids, end) = source.take();
+            assert!(!ids.is_empty() && matches!(end, Some(Err(Error::Deadline(_)))));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_text_that_nobody_wants_is_not_read() {
+        let (error, _) = read_on("Hello", LONG, LONG, false).await;
+        assert!(matches!(error, Error::Cancelled));
+    }
+
+    #[tokio::test]
+    async fn a_piece_has_its_bound_and_an_ended_synthesis_takes_none() {
+        let (live, pieces) = super::text();
+        let most = "字".repeat(limits::LIVE_PIECE_CHARS);
+        live.push(most.as_str()).await.unwrap();
+        let more = live.push(most + "字").await;
+        assert!(matches!(more, Err(Error::Invalid(_))));
+        drop(pieces);
+        assert!(matches!(live.push("a").await, Err(Error::Cancelled)));
+        assert!(matches!(live.flush().await, Err(Error::Cancelled)));
     }
 }

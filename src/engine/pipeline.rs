@@ -19,7 +19,7 @@ use super::lm_worker::{LmInput, LmRequest};
 use super::silence::SilenceCap;
 use super::speech::Speech;
 use super::stages::{Conditioning, Script, Stages};
-use super::token_stream::TokenStream;
+use super::token_stream::{Taken, TokenStream};
 use super::urgency::Urgency;
 use crate::dsp::stretch::stretch;
 use crate::model::Mel;
@@ -213,17 +213,16 @@ impl<'a> Pipeline<'a> {
             };
             let due = !patient || missing == 0;
             let wait = if due { Duration::ZERO } else { limits::CANCEL_POLL };
-            match tokens.stream.take(missing, Instant::now() + wait) {
-                Ok(Some(some)) => {
+            match tokens.stream.take(missing, Instant::now() + wait)? {
+                Taken::Tokens(some) => {
                     self.tally.tokens += some.len();
                     tokens.left -= some.len();
                     let kept = some.into_iter().filter(|&token| tokens.silence.keeps(token));
                     speech.tokens.extend(kept.map(|token| token as i64));
                 }
-                Ok(None) => tokens.end(),
-                Err(Error::Deadline(_)) if due => return Ok(()),
-                Err(Error::Deadline(_)) => {}
-                Err(error) => return Err(error),
+                Taken::End => tokens.end(),
+                Taken::NotYet if due => return Ok(()),
+                Taken::NotYet => {}
             }
         }
         Ok(())

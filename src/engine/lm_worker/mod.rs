@@ -62,8 +62,8 @@ impl LmInput {
     pub fn positions(&self) -> usize {
         match self {
             LmInput::Whole { ids, .. } => ids.len(),
-            // The task id and the token that is fed twice.
-            LmInput::Live { interleaver, .. } => interleaver.prompt_len() + LONGEST + 2,
+            // A full stop may be added; the task id; the token that is fed twice.
+            LmInput::Live { interleaver, .. } => interleaver.prompt_len() + LONGEST + 3,
         }
     }
 }
