@@ -24,6 +24,9 @@ pub const PROMPT_FILE_BYTES: usize = 32 << 20;
 pub const PROMPT_MIN_SECONDS: f32 = 0.5;
 /// Longest prompt audio after trimming, seconds (the speech tokenizer's limit).
 pub const PROMPT_MAX_SECONDS: f32 = 30.0;
+/// Longest recording that is converted to another voice, seconds: as long as files may be. It is spoken in pieces of at
+/// most [`PROMPT_MAX_SECONDS`].
+pub const SOURCE_MAX_SECONDS: f32 = DECODED_MAX_SECONDS;
 /// Longest decoded audio file before trimming, seconds: bounds memory while decoding.
 pub const DECODED_MAX_SECONDS: f32 = 300.0;
 /// Most samples of a decoded audio file (300 s at 48 kHz, 37 s at the highest rate): bounds memory while decoding.
@@ -47,6 +50,16 @@ pub const PROMPT_TEXT_TOKENS: usize = 640;
 pub const SEGMENT_SPEECH_SECONDS: usize = 60;
 /// Text tokens of one segment, prompt text included.
 pub const SEGMENT_TEXT_TOKENS: usize = 1_024;
+/// Characters of one piece of a text that streams in.
+pub const LIVE_PIECE_CHARS: usize = TTS_TEXT_CHARS;
+/// Pieces of it that may wait; one more waits with its sender.
+pub const LIVE_PIECES: usize = 64;
+/// Segments of it that may wait to be spoken; then no more of it is read.
+pub const LIVE_SEGMENTS_AHEAD: usize = 4;
+/// Longest time in which no piece of it comes.
+pub const LIVE_IDLE: Duration = Duration::from_secs(60);
+/// Time from its beginning to its end.
+pub const LIVE_SESSION: Duration = Duration::from_secs(3600);
 /// Audio chunks made but not yet sent, per request: a slow reader stops its own synthesis here.
 pub const CHUNKS_IN_FLIGHT: usize = 4;
 /// A stream that has not begun waits so long for one that is about to run dry: a pause in what is heard is worse than a

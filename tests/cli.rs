@@ -9,7 +9,7 @@
 )]
 
 use std::{
-    io::Write,
+    io::{Read, Write},
     path::{Path, PathBuf},
     process::{Command, Output, Stdio},
 };
@@ -110,6 +110,69 @@ fn say_reads_and_writes_pipes() {
     assert!(output.stdout.len() > 20_000 && output.stdout.len().is_multiple_of(2));
 }
 
+/// Guarantees that audio comes out while text still goes in, that the same text gives the same audio, and that a file
+/// is written as well as a pipe.
+#[test]
+fn say_speaks_what_still_comes() {
+    let data = tempfile::tempdir().unwrap();
+    let mut said = Vec::new();
+    for pieces in [
+        &[
+            "The quick brown fox jumps over the lazy dog and the small ",
+            "bird si",
+            "ngs.",
+        ][..],
+        &["The quick \
+        brown fox jumps over the lazy dog and the small bird sings."],
+    ] {
+        let args = ["say", "--live", "-o", "-", "--format", "pcm", "--seed", "3"];
+        let mut child = command(data.path(), &args)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let (mut input, mut output) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
+        let (first, rest) = pieces.split_first().unwrap();
+        input.write_all(first.as_bytes()).unwrap();
+        let mut audio = vec![0; 1_000];
+        if !rest.is_empty() {
+            output.read_exact(&mut audio).unwrap();
+        }
+        rest.iter()
+            .for_each(|piece| input.write_all(piece.as_bytes()).unwrap());
+        drop(input);
+        audio.truncate(if rest.is_empty() { 0 } else { audio.len() });
+        output.read_to_end(&mut audio).unwrap();
+        let ended = child.wait_with_output().unwrap();
+        let errors = String::from_utf8_lossy(&ended.stderr);
+        assert!(ended.status.success() && errors.contains("seed 3"), "{errors}");
+        said.push(audio);
+    }
+    assert!(said[0].len() > 48_000 && said[0] == said[1]);
+    let path = data.path().join("a.wav").to_str().unwrap().to_owned();
+    let args = ["say", "--live", "-o", &path];
+    let mut child = command(data.path(), &args).stdin(Stdio::piped()).spawn().unwrap();
+    child
+        .stdin
+        .take()
+        .unwrap()
+        .write_all("你好，很高兴认识你。".as_bytes())
+        .unwrap();
+    assert!(child.wait().unwrap().success());
+    let file = std::fs::read(&path).unwrap();
+    let named = u32::from_le_bytes(file[40..44].try_into().unwrap());
+    assert_eq!(named as usize, file.len() - 44, "the header knows the length");
+    assert!(decode(file, "a").unwrap().seconds() > 0.4);
+    fails(data.path(), &["say", "hi", "--live", "-o", "a.wav"], 2, "--live");
+    fails(
+        data.path(),
+        &["say", "--live", "-o", &path],
+        1,
+        "nothing to speak",
+    );
+}
+
 #[test]
 fn voices_are_added_used_and_removed() {
     let data = tempfile::tempdir().unwrap();
@@ -165,6 +228,47 @@ fn voices_are_added_used_and_removed() {
         &["say", "你好。", "-o", &out, "--voice", "anna"],
         1,
         "anna",
+    );
+}
+
+#[test]
+fn convert_says_it_in_another_voice() {
+    let data = tempfile::tempdir().unwrap();
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/goldens/common/zero_shot_prompt.wav");
+    let source = source.to_str().unwrap();
+    let path = |name: &str| data.path().join(name).to_str().unwrap().to_owned();
+    let seconds = |file: &str| decode(std::fs::read(file).unwrap(), "f").unwrap().seconds();
+    run(
+        data.path(),
+        &["convert", source, "-o", &path("a.wav"), "--voice", "英文男"],
+    );
+    run(
+        data.path(),
+        &[
+            "convert",
+            source,
+            "-o",
+            &path("b.wav"),
+            "--prompt",
+            &path("a.wav"),
+            "--stream",
+        ],
+    );
+    for file in ["a.wav", "b.wav"] {
+        let ratio = seconds(&path(file)) / seconds(source);
+        assert!((0.95..1.05).contains(&ratio), "{file}: {ratio}");
+    }
+    fails(
+        data.path(),
+        &["convert", "/nowhere.wav", "-o", "a.wav"],
+        1,
+        "source /nowhere.wav",
+    );
+    fails(
+        data.path(),
+        &["convert", source, "-o", "a.wav", "--voice", "nobody"],
+        1,
+        "nobody",
     );
 }
 
@@ -269,6 +373,7 @@ fn help_teaches() {
         &["--help"][..],
         &["serve", "--help"],
         &["say", "--help"],
+        &["convert", "--help"],
         &["voices", "--help"],
         &["bench", "--help"],
     ] {

@@ -11,7 +11,7 @@ mod support;
 use std::sync::Arc;
 use std::time::Duration;
 
-use cosyserve::engine::{Engine, EngineOptions, Mode, PromptAudio, SpeechRequest};
+use cosyserve::engine::{Engine, EngineOptions, Mode, PromptAudio, SourceAudio, SpeechRequest, Target};
 use cosyserve::{Error, Result};
 use tokio::sync::OnceCell;
 
@@ -117,9 +117,10 @@ async fn every_mode_speaks() {
 /// Guarantees voice conversion, which has no language model.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_recording_is_converted() {
+    let (samples, rate) = support::prompt_wav();
     let mode = Mode::Convert {
-        source: prompt(),
-        prompt: prompt(),
+        source: SourceAudio::prepare(&samples, rate, "source").unwrap(),
+        target: Target::Prompt(prompt()),
     };
     let streamed = speak(mode.clone(), "", true).await.unwrap();
     let whole = speak(mode, "", false).await.unwrap();

@@ -4,7 +4,7 @@ use super::{ApiState, error::ApiError};
 use crate::{
     Error,
     audio::{base64, decode},
-    engine::PromptAudio,
+    engine::{PromptAudio, SourceAudio},
 };
 
 /// A recording as it came.
@@ -25,6 +25,27 @@ pub async fn decode(
     field: &'static str,
     recording: Recording,
 ) -> Result<PromptAudio, ApiError> {
+    prepared(state, field, recording, PromptAudio::prepare).await
+}
+
+/// Likewise one that is to be converted.
+///
+/// # Errors
+/// As [`decode()`].
+pub async fn decode_source(
+    state: &ApiState,
+    field: &'static str,
+    recording: Recording,
+) -> Result<SourceAudio, ApiError> {
+    prepared(state, field, recording, SourceAudio::prepare).await
+}
+
+async fn prepared<T: Send + 'static>(
+    state: &ApiState,
+    field: &'static str,
+    recording: Recording,
+    prepare: fn(&[f32], u32, &str) -> crate::Result<T>,
+) -> Result<T, ApiError> {
     let closed = |error| Error::internal("waiting to decode", error);
     let permit = state.decodes().clone().acquire_owned().await.map_err(closed)?;
     let decoded = tokio::task::spawn_blocking(move || {
@@ -33,9 +54,9 @@ pub async fn decode(
             Recording::File(bytes) => bytes,
             Recording::Base64(text) => base64::decode(&text, field)?,
         };
-        // Prepared here too: a request that waits for its turn holds 30 s at most, whatever was uploaded.
+        // Prepared here too: a request that waits for its turn holds what the model takes, whatever was uploaded.
         let decoded = decode::decode(bytes, field)?;
-        PromptAudio::prepare(&decoded.samples, decoded.sample_rate, field)
+        prepare(&decoded.samples, decoded.sample_rate, field)
     });
     Ok(decoded
         .await

@@ -104,6 +104,30 @@ pub struct InstructRequest {
     pub seed: Option<u64>,
 }
 
+/// Say what a recording says in another voice: that of a recording, or a known one.
+#[derive(Debug, Clone, Deserialize, ToSchema)]
+pub struct ConvertRequest {
+    /// What to say: a recording (WAV, MP3, FLAC, OGG or M4A; 0.5 to 300 s), base64; a `data:` URL works too.
+    pub source_audio_base64: Option<String>,
+    /// The voice to say it with: a recording (0.5 to 30 s), base64; or `spk_id`.
+    pub prompt_audio_base64: Option<String>,
+    /// The voice to say it with, built in or cloned (see `/available_spks`).
+    #[schema(min_length = 1, max_length = 64)]
+    pub spk_id: Option<String>,
+    /// Send audio while it is made instead of the whole at the end.
+    #[serde(default, deserialize_with = "lax::flag")]
+    #[schema(default = false)]
+    pub stream: Option<bool>,
+    /// Speed factor.
+    #[serde(default, deserialize_with = "lax::number")]
+    #[schema(default = 1.0, minimum = 0.5, maximum = 2.0)]
+    pub speed: Option<f64>,
+    /// Seed that makes the answer reproducible; 0 draws a new one, named in `X-Seed`.
+    #[serde(default, deserialize_with = "lax::whole")]
+    #[schema(default = 0, minimum = 0)]
+    pub seed: Option<u64>,
+}
+
 /// The text fields of `/clone`; the recording comes beside them as the file `prompt_audio`.
 #[derive(Debug, Clone, Deserialize)]
 pub struct CloneRequest {
@@ -140,6 +164,25 @@ pub struct CrossLingualForm {
     /// WAV, MP3, FLAC, OGG or M4A; 0.5 to 30 s.
     #[schema(value_type = String, format = Binary, content_media_type = "application/octet-stream")]
     prompt_wav: Vec<u8>,
+    #[schema(default = false)]
+    stream: Option<bool>,
+    #[schema(default = 1.0, minimum = 0.5, maximum = 2.0)]
+    speed: Option<f64>,
+    #[schema(default = 0, minimum = 0)]
+    seed: Option<u64>,
+}
+
+/// [`ConvertRequest`] as a form.
+#[derive(ToSchema)]
+#[allow(dead_code, reason = "only its schema is used")]
+pub struct ConvertForm {
+    /// What to say: WAV, MP3, FLAC, OGG or M4A; 0.5 to 300 s.
+    #[schema(value_type = String, format = Binary, content_media_type = "application/octet-stream")]
+    source_wav: Vec<u8>,
+    /// The voice to say it with, 0.5 to 30 s; or `spk_id`.
+    #[schema(value_type = Option<String>, format = Binary, content_media_type = "application/octet-stream")]
+    prompt_wav: Option<Vec<u8>>,
+    spk_id: Option<String>,
     #[schema(default = false)]
     stream: Option<bool>,
     #[schema(default = 1.0, minimum = 0.5, maximum = 2.0)]

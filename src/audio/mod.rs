@@ -5,9 +5,11 @@
 //! | [`base64`] | audio inside JSON fields |
 //! | [`decode`] | files of any common format to mono samples |
 //! | [`prompt`] | prompt recordings as the models expect them |
+//! | [`source`] | recordings to be spoken by another voice |
 //! | [`encode`] | one encoder per answer: MP3, L16, WAV |
 
 pub mod base64;
 pub mod decode;
 pub mod encode;
 pub mod prompt;
+pub mod source;

@@ -1,9 +1,11 @@
-//! The command line: `serve`, `say`, `voices`, `bench`.
+//! The command line: `serve`, `say`, `convert`, `voices`, `bench`.
 //!
 //! Exit codes: 0 done, 1 failed (one line on stderr says why), 2 wrong usage.
 
 mod bench;
+mod convert;
 mod options;
+mod output;
 mod say;
 mod serve;
 mod voices;
@@ -41,6 +43,8 @@ enum Command {
     Serve(serve::ServeArgs),
     /// Speak a text to a file or to standard output.
     Say(say::SayArgs),
+    /// Speak what a recording says in another voice.
+    Convert(convert::ConvertArgs),
     /// List, add and remove voices.
     Voices(voices::VoicesArgs),
     /// Measure how fast this machine speaks.
@@ -75,6 +79,7 @@ fn run(cli: Cli) -> Result<()> {
         match cli.command {
             Command::Serve(args) => serve::run(args).await,
             Command::Say(args) => say::run(args).await,
+            Command::Convert(args) => convert::run(args).await,
             Command::Voices(args) => voices::run(args).await,
             Command::Bench(args) => bench::run(args).await,
         }
@@ -101,7 +106,7 @@ mod tests {
 
     #[test]
     fn every_option_has_an_environment_variable() {
-        let positional_or_output = ["help", "version", "text", "id", "output", "json"];
+        let positional_or_output = ["help", "version", "text", "source", "id", "output", "json"];
         for command in Cli::command().get_subcommands() {
             for arg in command
                 .get_arguments()
@@ -134,6 +139,9 @@ mod tests {
             vec!["cosyserve", "sing"],
             vec!["cosyserve", "say"],
             vec!["cosyserve", "say", "hi"],
+            vec!["cosyserve", "say", "hi", "-o", "a.wav", "--live"],
+            vec!["cosyserve", "convert", "a.wav"],
+            vec!["cosyserve", "convert", "-o", "a.wav"],
             vec!["cosyserve", "say", "hi", "-o", "a.wav", "--speed", "3"],
             vec!["cosyserve", "say", "hi", "-o", "a.wav", "--speed", "fast"],
             vec![

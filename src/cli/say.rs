@@ -1,23 +1,21 @@
 //! `cosyserve say`.
 
+mod live;
+
 use std::{
-    io::{Read, Write},
+    io::Read,
     path::{Path, PathBuf},
-    time::{Duration, Instant},
 };
 
-use clap::{Args, ValueEnum};
-use indicatif::{ProgressBar, ProgressStyle};
+use clap::Args;
 
-use super::options::{ModelArgs, speed};
+use super::options::ModelArgs;
+use super::output::{OutputArgs, Progress};
 use crate::{
     Error, Result,
-    api::wire::{check_text, draw_seed},
-    audio::{
-        decode,
-        encode::{AudioFormat, encode_whole, encoder},
-    },
-    engine::{Engine, Mode, PromptAudio, SpeechRequest, SpeechStream},
+    api::wire::check_text,
+    audio::decode::{self, Decoded},
+    engine::{Engine, Mode, PromptAudio, SpeechRequest},
     limits,
 };
 
@@ -26,19 +24,21 @@ Examples:
   cosyserve say \"你好，世界\" -o hello.wav
   cosyserve say \"Hello there\" -o hello.mp3 --prompt me.wav --prompt-text \"What I say in it.\"
   cosyserve say \"今天真高兴\" -o happy.wav --voice 中文女 --instruct \"用开心的语气说\"
+  my-chatbot | cosyserve say --live -o - --format pcm | aplay -r 24000 -f S16_LE
   cat story.txt | cosyserve say - -o - --format pcm --stream | aplay -r 24000 -f S16_LE";
 
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct SayArgs {
     /// What to say; - reads it from standard input
-    text: String,
-    /// File to write (.wav, .mp3, .pcm); - writes to standard output
-    #[arg(short, long, value_name = "FILE")]
-    output: PathBuf,
-    /// How the audio is coded [default: by the file's name, else wav]
-    #[arg(long, env = "COSYSERVE_FORMAT", value_enum)]
-    format: Option<Coding>,
+    #[arg(required_unless_present = "live", conflicts_with = "live")]
+    text: Option<String>,
+    /// Speak what standard input brings while it still comes, as a language model writes it; audio is written as it
+    /// is made
+    #[arg(long, env = "COSYSERVE_LIVE")]
+    live: bool,
+    #[command(flatten)]
+    output: OutputArgs,
     /// Voice id [default: the first one]
     #[arg(
         long,
@@ -69,64 +69,20 @@ pub struct SayArgs {
         help_heading = "Voice"
     )]
     instruct: Option<String>,
-    /// Speed factor, 0.5 to 2
-    #[arg(long, env = "COSYSERVE_SPEED", value_name = "FACTOR", default_value = "1", value_parser = speed, help_heading = "Voice")]
-    speed: f32,
-    /// Seed that makes the speech reproducible; 0 draws one
-    #[arg(
-        long,
-        env = "COSYSERVE_SEED",
-        value_name = "N",
-        default_value_t = 0,
-        help_heading = "Voice"
-    )]
-    seed: u64,
-    /// Make the speech in small chunks (with -o - they are written as they come)
-    #[arg(long, env = "COSYSERVE_STREAM", help_heading = "Voice")]
-    stream: bool,
     #[command(flatten)]
     model: ModelArgs,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Coding {
-    Wav,
-    Mp3,
-    Pcm,
-}
-
-impl Coding {
-    fn of(path: &Path) -> Option<Self> {
-        match path.extension()?.to_str()?.to_ascii_lowercase().as_str() {
-            "wav" => Some(Coding::Wav),
-            "mp3" => Some(Coding::Mp3),
-            "pcm" | "raw" => Some(Coding::Pcm),
-            _ => None,
-        }
-    }
-
-    fn format(self) -> AudioFormat {
-        match self {
-            Coding::Wav => AudioFormat::Wav,
-            Coding::Mp3 => AudioFormat::Mp3,
-            Coding::Pcm => AudioFormat::L16,
-        }
-    }
-}
-
 pub async fn run(mut args: SayArgs) -> Result<()> {
-    let to_stdout = args.output.as_os_str() == "-";
-    let format = args
-        .format
-        .or_else(|| Coding::of(&args.output))
-        .unwrap_or(Coding::Wav)
-        .format();
-    let text = match args.text.as_str() {
-        "-" => read_stdin()?,
-        text => text.to_owned(),
+    let text = match args.text.take().as_deref() {
+        None => String::new(),
+        Some("-") => read_stdin()?,
+        Some(text) => text.to_owned(),
     };
-    check_text("text", &text, limits::TTS_TEXT_CHARS)
-        .map_err(|error| Error::Invalid(error.detail().into()))?;
+    if !args.live {
+        check_text("text", &text, limits::TTS_TEXT_CHARS)
+            .map_err(|error| Error::Invalid(error.detail().into()))?;
+    }
     let prompt = args
         .prompt
         .as_deref()
@@ -135,37 +91,25 @@ pub async fn run(mut args: SayArgs) -> Result<()> {
     let progress = Progress::start();
     let engine = args.model.clone().load().await?;
     let mode = mode(&mut args, prompt, &engine)?;
-    let seed = if args.seed == 0 { draw_seed() } else { args.seed };
+    let OutputArgs { speed, stream, .. } = args.output;
+    let seed = args.output.seed();
     let request = SpeechRequest {
         id: "say".into(),
         text,
         mode,
-        speed: args.speed,
+        speed,
         seed,
-        stream: args.stream,
+        stream: stream || args.live,
     };
-    let started = Instant::now();
-    let speech = engine.speak(request).await?;
-    let rate = speech.sample_rate;
-    let samples = if to_stdout && args.stream {
-        pass_on(speech, format, &progress).await?
-    } else {
-        let samples = gather(speech, &progress).await?;
-        let bytes = encode_whole(format, rate, &samples)?;
-        if to_stdout {
-            write_stdout(&bytes)?
-        } else {
-            write_file(&args.output, &bytes)?
+    let speech = match args.live {
+        false => engine.speak(request).await?,
+        true => {
+            let (text, speech) = engine.speak_live(request).await?;
+            live::read_stdin(text);
+            speech
         }
-        samples.len()
     };
-    progress.end();
-    let (seconds, took) = (samples as f32 / rate as f32, started.elapsed().as_secs_f32());
-    eprintln!(
-        "{}: {seconds:.2} s of speech in {took:.2} s, seed {seed}",
-        args.output.display()
-    );
-    Ok(())
+    args.output.write(speech, args.live, seed, &progress).await
 }
 
 /// Whose voice, as the options say it.
@@ -180,48 +124,34 @@ fn mode(args: &mut SayArgs, prompt: Option<PromptAudio>, engine: &Engine) -> Res
             (None, None) => Mode::CrossLingual { prompt },
         });
     }
-    let first = || engine.voices().into_iter().next().map(|voice| voice.id);
-    let voice = args.voice.take().or_else(first).ok_or_else(|| {
-        Error::Invalid(
-            "the model has no voice of its own: give --prompt, or add one with `voices add`".into(),
-        )
-    })?;
+    let voice = voice_or_first(args.voice.take(), engine)?;
     Ok(match args.instruct.take() {
         Some(instruct_text) => Mode::Instruct { voice, instruct_text },
         None => Mode::Sft { voice },
     })
 }
 
-/// Reads and decodes a recording.
+/// The voice named, else the model's first.
+pub fn voice_or_first(named: Option<String>, engine: &Engine) -> Result<String> {
+    let first = || engine.voices().into_iter().next().map(|voice| voice.id);
+    named.or_else(first).ok_or_else(|| {
+        Error::Invalid(
+            "the model has no voice of its own: give --prompt, or add one with `voices add`".into(),
+        )
+    })
+}
+
+/// Reads and decodes a recording of a voice.
 pub fn recording(path: &Path, option: &str) -> Result<PromptAudio> {
-    let wrong = |error| Error::Invalid(format!("{option} {}: {error}", path.display()));
-    let bytes = std::fs::read(path).map_err(wrong)?;
-    let decoded = decode::decode(bytes, option)?;
+    let decoded = decoded(path, option)?;
     PromptAudio::prepare(&decoded.samples, decoded.sample_rate, option)
 }
 
-/// All samples.
-async fn gather(mut speech: SpeechStream, progress: &Progress) -> Result<Vec<f32>> {
-    let mut samples = Vec::new();
-    while let Some(chunk) = speech.chunks.recv().await {
-        samples.extend_from_slice(&chunk?);
-        progress.at(samples.len(), speech.sample_rate);
-    }
-    Ok(samples)
-}
-
-/// Writes to standard output what comes, as it comes; gives the number of samples.
-async fn pass_on(mut speech: SpeechStream, format: AudioFormat, progress: &Progress) -> Result<usize> {
-    let mut encoder = encoder(format, speech.sample_rate)?;
-    let mut samples = 0;
-    while let Some(chunk) = speech.chunks.recv().await {
-        let chunk = chunk?;
-        samples += chunk.len();
-        write_stdout(&encoder.encode(&chunk)?)?;
-        progress.at(samples, speech.sample_rate);
-    }
-    write_stdout(&encoder.finish()?)?;
-    Ok(samples)
+/// Reads and decodes a file.
+pub fn decoded(path: &Path, option: &str) -> Result<Decoded> {
+    let wrong = |error| Error::Invalid(format!("{option} {}: {error}", path.display()));
+    let bytes = std::fs::read(path).map_err(wrong)?;
+    decode::decode(bytes, option)
 }
 
 fn read_stdin() -> Result<String> {
@@ -231,47 +161,4 @@ fn read_stdin() -> Result<String> {
     let read = std::io::stdin().take(most).read_to_string(&mut text);
     read.map_err(|error| Error::Invalid(format!("standard input: {error}")))?;
     Ok(text)
-}
-
-fn write_stdout(bytes: &[u8]) -> Result<()> {
-    let mut out = std::io::stdout().lock();
-    let written = out.write_all(bytes).and_then(|()| out.flush());
-    written.map_err(|error| Error::Invalid(format!("standard output: {error}")))
-}
-
-fn write_file(path: &Path, bytes: &[u8]) -> Result<()> {
-    std::fs::write(path, bytes).map_err(|error| Error::Invalid(format!("{}: {error}", path.display())))
-}
-
-/// A line that moves while something is made; on a terminal only.
-struct Progress {
-    bar: ProgressBar,
-    started: Instant,
-}
-
-impl Progress {
-    fn start() -> Self {
-        // indicatif draws on stderr, and nothing at all where that is no terminal.
-        let bar = ProgressBar::new_spinner();
-        if let Ok(style) = ProgressStyle::with_template("{spinner} {msg} [{elapsed}]") {
-            bar.set_style(style);
-        }
-        bar.set_message("loading the model");
-        bar.enable_steady_tick(Duration::from_millis(100));
-        Self {
-            bar,
-            started: Instant::now(),
-        }
-    }
-
-    fn at(&self, samples: usize, sample_rate: u32) {
-        let seconds = samples as f32 / sample_rate.max(1) as f32;
-        let pace = seconds / self.started.elapsed().as_secs_f32().max(0.001);
-        self.bar
-            .set_message(format!("{seconds:.1} s of speech ({pace:.1}x real time)"));
-    }
-
-    fn end(&self) {
-        self.bar.finish_and_clear();
-    }
 }

@@ -5,14 +5,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use tokio::sync::mpsc;
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
 use super::admission::Admission;
-use super::lane::{LaneOptions, Lanes};
+use super::lane::{Lane, LaneOptions, Lanes, Place};
+use super::live::{self, LiveText};
 use super::pipeline::{Pipeline, Tally};
-use super::stages::Stages;
+use super::stages::{Conditioning, Script, Stages};
 use super::urgency::Urgency;
-use super::{Mode, PromptAudio, SpeechRequest, SpeechStream, VoiceInfo, sizing, warm_up};
+use super::{Mode, PromptAudio, SpeechRequest, SpeechStream, Target, VoiceInfo, sizing, warm_up};
 use crate::model::Bundle;
 use crate::model::bundle::{FlowKind, PagedFlowConfig};
 use crate::runtime::{Options, Runtime};
@@ -155,14 +156,56 @@ impl Engine {
         let permit = self.admission.enter(deadline).await?;
         let stages = self.stages.clone();
         let (request, script, voice, permit) = blocking(move || {
-            let script = stages.script(&request.mode, segments)?;
             let voice = stages.condition(&request.mode, &request.text)?;
+            let script = stages.script(&request.mode, segments, &voice)?;
             Ok((request, script, voice, permit))
         })
         .await?;
+        let place = self.lanes.enter();
+        Ok(self.start(request, voice, started, (place, permit), |_, _| script))
+    }
+
+    /// Starts a synthesis of a text that streams in, through the first of what it returns. As [`Engine::speak`], but for
+    /// the request's text, which is not read, and a prompt of the text's own, which is not looked for. Its deadline applies
+    /// to each segment of the text; the text itself must keep coming ([`limits::LIVE_IDLE`]).
+    pub async fn speak_live(&self, request: SpeechRequest) -> Result<(LiveText, SpeechStream)> {
+        if let Mode::Convert { .. } = request.mode {
+            return Err(Error::invalid("mode: voice conversion takes no text"));
+        }
+        let started = Instant::now();
+        self.admission.refuse_if_full()?;
+        let stages = self.stages.clone();
+        let request = blocking(move || stages.check_live(&request).map(|()| request)).await?;
+        let permit = self.admission.enter(started + self.deadline).await?;
+        let stages = self.stages.clone();
+        let (request, voice, permit) = blocking(move || {
+            let voice = stages.condition(&request.mode, "")?;
+            Ok((request, voice, permit))
+        })
+        .await?;
+        let (text, pieces) = live::text();
+        let (place, stages) = (self.lanes.enter(), self.stages.clone());
+        let stream = self.start(request, voice, started, (place, permit), |lane, voice| {
+            let whole = stages.interleaver(voice).is_none();
+            Script::Live(live::read(stages, whole, pieces, lane.lm.signal()))
+        });
+        Ok((text, stream))
+    }
+
+    /// Speaks on a thread of its own, which holds what it `holds` until the end.
+    fn start(
+        &self,
+        request: SpeechRequest,
+        voice: Conditioning,
+        started: Instant,
+        holds: (Place, OwnedSemaphorePermit),
+        script: impl FnOnce(&Lane, &Conditioning) -> Script,
+    ) -> SpeechStream {
         let (sink, chunks) = mpsc::channel(limits::CHUNKS_IN_FLIGHT);
-        let (stages, place, underruns) = (self.stages.clone(), self.lanes.enter(), self.underruns.clone());
+        let (stages, underruns, limit) = (self.stages.clone(), self.underruns.clone(), self.deadline);
+        let script = script(holds.0.lane(), &voice);
         tokio::task::spawn_blocking(move || {
+            let place = &holds.0;
             let mut pipeline = Pipeline {
                 stages: &stages,
                 lane: place.lane(),
@@ -171,7 +214,8 @@ impl Engine {
                 speed: request.speed,
                 seed: request.seed,
                 stream: request.stream,
-                deadline,
+                deadline: started + limit,
+                limit,
                 started,
                 urgency: Urgency::new(started, request.stream),
                 sink: sink.clone(),
@@ -183,15 +227,15 @@ impl Engine {
             underruns.fetch_add(pipeline.urgency.underruns().into(), Ordering::Relaxed);
             report(&request, &pipeline, stages.manifest.sample_rate, &result);
             // A slot is free before the last word is read, so the end of one request never holds up the next.
-            drop((place, permit));
+            drop((holds, script));
             if let Err(error) = result {
                 let _ = sink.blocking_send(Err(error));
             }
         });
-        Ok(SpeechStream {
+        SpeechStream {
             sample_rate: self.info.sample_rate,
             chunks,
-        })
+        }
     }
 
     /// Makes a voice from a recording and saves it atomically, replacing a saved voice of that id.
@@ -276,7 +320,12 @@ fn report(request: &SpeechRequest, pipeline: &Pipeline<'_>, sample_rate: u32, re
     let first_audio_ms = tally.first_audio.map_or(0, |d| d.as_millis() as u64);
     let (id, mode) = (request.id.as_str(), request.mode.name());
     let voice = match &request.mode {
-        Mode::Sft { voice } | Mode::Instruct { voice, .. } => voice.as_str(),
+        Mode::Sft { voice }
+        | Mode::Instruct { voice, .. }
+        | Mode::Convert {
+            target: Target::Voice(voice),
+            ..
+        } => voice.as_str(),
         _ => "prompt",
     };
     let chars = request.text.chars().count();
@@ -311,6 +360,10 @@ fn report(request: &SpeechRequest, pipeline: &Pipeline<'_>, sample_rate: u32, re
                 first_audio_ms,
                 "cancelled by the client"
             );
+        }
+        // The client is told, and nothing is wrong here.
+        Err(error @ Error::Invalid(_)) => {
+            tracing::info!(id, mode, voice, chars, %error, "synthesis refused");
         }
         Err(error @ Error::Internal(_)) => {
             tracing::error!(id, mode, voice, chars, tokens, audio, %error, "synthesis failed");

@@ -1,11 +1,13 @@
 //! Admission, the pipeline of a request, and the lanes whose workers run the stages for all requests. Knows no HTTP and
 //! no serde.
+mod abilities;
 mod admission;
 mod answer;
 mod facade;
 pub mod flow;
 pub mod flow_worker;
 mod lane;
+mod live;
 pub mod lm_worker;
 pub mod overlapped_flow;
 mod pipeline;
@@ -14,7 +16,9 @@ mod request;
 mod sampling;
 mod silence;
 mod sizing;
+mod speech;
 mod stages;
+mod text_feed;
 mod token_stream;
 pub mod turn;
 pub mod urgency;
@@ -22,4 +26,5 @@ mod vocoder_worker;
 mod warm_up;
 
 pub use facade::{Engine, EngineOptions, ModelInfo, Status};
-pub use request::{Mode, PromptAudio, SpeechRequest, SpeechStream, VoiceInfo};
+pub use live::LiveText;
+pub use request::{Mode, PromptAudio, SourceAudio, SpeechRequest, SpeechStream, Target, VoiceInfo};

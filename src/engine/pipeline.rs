@@ -8,30 +8,24 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rand::SeedableRng;
-use rand::distr::Distribution;
 use rand_chacha::ChaCha12Rng;
-use rand_distr::StandardNormal;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio::time::timeout_at;
 
-use super::flow::FlowStream;
 use super::lane::Lane;
-use super::lm_worker::LmRequest;
-use super::plan::ChunkPlan;
+use super::live::{LiveSegment, LiveSegments};
+use super::lm_worker::{LmInput, LmRequest};
 use super::silence::SilenceCap;
+use super::speech::Speech;
 use super::stages::{Conditioning, Script, Stages};
-use super::token_stream::TokenStream;
+use super::token_stream::{Taken, TokenStream};
 use super::urgency::Urgency;
-use crate::dsp::stretch::{StreamStretch, stretch};
+use crate::dsp::stretch::stretch;
 use crate::model::Mel;
 use crate::model::llm::RowPrompt;
-use crate::model::vocoder::VocoderState;
 use crate::text::lay_out;
 use crate::{Error, Result, limits};
-
-/// Generators of the flow's noise begin here; those of sampling are the even ones below, the vocoder's the odd ones.
-const FLOW_NOISE: u64 = 1 << 63;
 
 /// What one synthesis cost, for the log.
 #[derive(Debug, Clone, Copy, Default)]
@@ -58,8 +52,10 @@ pub struct Pipeline<'a> {
     pub seed: u64,
     /// Chunked (true) or by whole segments.
     pub stream: bool,
-    /// When the request must be done.
+    /// When the request must be done; of a text that streams in, its current segment.
     pub deadline: Instant,
+    /// Time that is allowed for it.
+    pub limit: Duration,
     /// When it arrived.
     pub started: Instant,
     /// Whether a longer first chunk is wanted ([`Place::is_crowded`](super::lane::Place::is_crowded)).
@@ -76,7 +72,8 @@ impl<'a> Pipeline<'a> {
     /// Speaks the script: its segments one after the other, or its tokens.
     pub fn run(&mut self, script: &Script) -> Result<()> {
         match script {
-            Script::Text(segments) => self.segments(segments)?,
+            Script::Text(segments) => self.segments(Segments::There(segments.iter()))?,
+            Script::Live(segments) => self.segments(Segments::Coming(segments))?,
             Script::Tokens(tokens) => self.tokens(tokens)?,
         }
         match self.tally.samples {
@@ -87,18 +84,21 @@ impl<'a> Pipeline<'a> {
         }
     }
 
-    fn segments(&mut self, segments: &[Vec<i64>]) -> Result<()> {
-        let mut texts = (0..).zip(segments);
-        let mut current = self.join_next(&mut texts)?;
-        while let Some(mut tokens) = current.take() {
+    fn segments(&mut self, mut texts: Segments<'_>) -> Result<()> {
+        let (mut begun, mut next) = (0, None);
+        loop {
+            if next.is_none() {
+                next = self.join_next(&mut texts, &mut begun, true)?;
+            }
+            let Some(mut tokens) = next.take() else { break };
             let mut speech = Speech::new(self, tokens.index);
             loop {
                 if speech.begun.is_none() {
                     self.listen(&mut tokens, &mut speech, true)?;
                 }
                 // The next segment's tokens are made while this one's audio is, so that long texts do not stall.
-                if tokens.ended && current.is_none() {
-                    current = self.join_next(&mut texts)?;
+                if tokens.ended && next.is_none() {
+                    next = self.join_next(&mut texts, &mut begun, false)?;
                 }
                 if !self.speak_next(&mut speech, Some(&mut tokens))? {
                     break;
@@ -106,46 +106,67 @@ impl<'a> Pipeline<'a> {
             }
             self.speak_rest(&mut speech)?;
         }
+        match begun {
+            0 => Err(Error::invalid(
+                "tts_text has nothing to speak: it needs at least one letter or digit",
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    fn tokens(&mut self, segments: &[Vec<i64>]) -> Result<()> {
+        for (index, tokens) in (0..).zip(segments) {
+            let mut speech = Speech::new(self, index);
+            speech.tokens.clone_from(tokens);
+            self.tally.tokens += tokens.len();
+            while self.speak_next(&mut speech, None)? {}
+            self.speak_rest(&mut speech)?;
+        }
         Ok(())
     }
 
-    fn tokens(&mut self, tokens: &[i64]) -> Result<()> {
-        let mut speech = Speech::new(self, 0);
-        speech.tokens = tokens.to_vec();
-        self.tally.tokens += tokens.len();
-        while self.speak_next(&mut speech, None)? {}
-        self.speak_rest(&mut speech)
+    /// Has the language model begin the next segment; a `patient` one waits for it to come. `None`: there is none (yet).
+    fn join_next(
+        &mut self,
+        texts: &mut Segments<'_>,
+        begun: &mut u64,
+        patient: bool,
+    ) -> Result<Option<Tokens<'a>>> {
+        let segment = match texts {
+            Segments::There(segments) => segments.next().cloned().map(LiveSegment::Text),
+            Segments::Coming(segments) => self.coming(segments, patient)?,
+        };
+        let Some(segment) = segment else { return Ok(None) };
+        *begun += 1;
+        self.join(*begun - 1, segment).map(Some)
     }
 
-    fn join_next<'t>(
-        &self,
-        texts: &mut impl Iterator<Item = (u64, &'t Vec<i64>)>,
-    ) -> Result<Option<Tokens<'a>>> {
-        texts
-            .next()
-            .map(|(index, text)| self.join(index, text))
-            .transpose()
+    /// The next segment of a text that streams in. Its time begins when it comes.
+    fn coming(&mut self, segments: &LiveSegments, patient: bool) -> Result<Option<LiveSegment>> {
+        loop {
+            let wait = if patient {
+                limits::CANCEL_POLL
+            } else {
+                Duration::ZERO
+            };
+            let segment = segments.next(wait)?;
+            if patient || segment.is_some() {
+                self.deadline = Instant::now() + self.limit;
+            }
+            match segment {
+                Some(segment) => return Ok(segment),
+                None if patient => self.keep_going()?,
+                None => return Ok(None),
+            }
+        }
     }
 
     /// Has the language model begin a segment.
-    fn join(&self, index: u64, text: &[i64]) -> Result<Tokens<'a>> {
+    fn join(&self, index: u64, segment: LiveSegment) -> Result<Tokens<'a>> {
+        let (input, max_tokens) = self.input(segment)?;
         let stages = self.stages;
-        let input = lay_out(
-            &stages.layout,
-            self.voice.llm_speaker.is_some(),
-            &self.voice.prompt_text,
-            text,
-            &self.voice.llm_speech,
-        )?;
-        let max_tokens = input.max_tokens.min(stages.most_speech_tokens(&self.voice.flow));
-        let speaker = || self.voice.llm_speaker.clone();
         let stream = self.lane.lm.join(LmRequest {
-            ids: input.ids,
-            rows: input.text.map(|text| RowPrompt {
-                text,
-                speaker: speaker(),
-            }),
-            min_tokens: input.min_tokens,
+            input,
             max_tokens,
             generator: self.generator(2 * index),
             urgency: self.urgency.clone(),
@@ -159,6 +180,43 @@ impl<'a> Pipeline<'a> {
         })
     }
 
+    /// What the language model reads for a segment, and the most tokens it may make of it.
+    fn input(&self, segment: LiveSegment) -> Result<(LmInput, usize)> {
+        let (stages, voice) = (self.stages, self.voice);
+        let most = stages.most_speech_tokens(&voice.flow);
+        match segment {
+            LiveSegment::Text(text) => {
+                let speaker = &voice.llm_speaker;
+                let (prompt_text, prompt_speech) = (&voice.prompt_text, &voice.llm_speech);
+                let laid = lay_out(
+                    &stages.layout,
+                    speaker.is_some(),
+                    prompt_text,
+                    &text,
+                    prompt_speech,
+                )?;
+                let rows = |text| RowPrompt {
+                    text,
+                    speaker: speaker.clone(),
+                };
+                let input = LmInput::Whole {
+                    ids: laid.ids,
+                    rows: laid.text.map(rows),
+                    min_tokens: laid.min_tokens,
+                };
+                Ok((input, laid.max_tokens.min(most)))
+            }
+            LiveSegment::Coming(text) => {
+                let interleaver = stages.interleaver(voice).ok_or_else(|| {
+                    Error::Internal("a text streams in for a model that cannot read it so".into())
+                })?;
+                let input = LmInput::Live { interleaver, text };
+                let room = self.lane.lm.capacity().saturating_sub(input.positions());
+                Ok((input, room.min(most)))
+            }
+        }
+    }
+
     /// Takes the tokens that are there; a `patient` one waits until a chunk is due or they end.
     fn listen(&mut self, tokens: &mut Tokens<'_>, speech: &mut Speech, patient: bool) -> Result<()> {
         while !tokens.ended {
@@ -169,17 +227,16 @@ impl<'a> Pipeline<'a> {
             };
             let due = !patient || missing == 0;
             let wait = if due { Duration::ZERO } else { limits::CANCEL_POLL };
-            match tokens.stream.take(missing, Instant::now() + wait) {
-                Ok(Some(some)) => {
+            match tokens.stream.take(missing, Instant::now() + wait)? {
+                Taken::Tokens(some) => {
                     self.tally.tokens += some.len();
                     tokens.left -= some.len();
                     let kept = some.into_iter().filter(|&token| tokens.silence.keeps(token));
                     speech.tokens.extend(kept.map(|token| token as i64));
                 }
-                Ok(None) => tokens.end(),
-                Err(Error::Deadline(_)) if due => return Ok(()),
-                Err(Error::Deadline(_)) => {}
-                Err(error) => return Err(error),
+                Taken::End => tokens.end(),
+                Taken::NotYet if due => return Ok(()),
+                Taken::NotYet => {}
             }
         }
         Ok(())
@@ -283,7 +340,7 @@ impl<'a> Pipeline<'a> {
             return Err(Error::Cancelled);
         }
         if Instant::now() >= self.deadline {
-            let limit = self.deadline.duration_since(self.started).as_secs();
+            let limit = self.limit.as_secs();
             return Err(Error::Deadline(format!(
                 "the request took longer than its limit of {limit} s"
             )));
@@ -291,11 +348,18 @@ impl<'a> Pipeline<'a> {
         Ok(())
     }
 
-    fn generator(&self, stream: u64) -> ChaCha12Rng {
+    /// A generator of the request's, for one purpose.
+    pub(super) fn generator(&self, stream: u64) -> ChaCha12Rng {
         let mut generator = ChaCha12Rng::seed_from_u64(self.seed);
         generator.set_stream(stream);
         generator
     }
+}
+
+/// Where segments come from.
+enum Segments<'s> {
+    There(std::slice::Iter<'s, Vec<i64>>),
+    Coming(&'s LiveSegments),
 }
 
 /// The speech tokens of a segment, as the language model makes them.
@@ -315,46 +379,5 @@ impl Tokens<'_> {
         if self.left == 0 {
             tracing::warn!("a segment was cut at the most speech it may have");
         }
-    }
-}
-
-/// What a segment has been given and has spoken so far.
-struct Speech {
-    tokens: Vec<i64>,
-    plan: ChunkPlan,
-    flow: FlowStream,
-    /// Tokens of the chunk that the flow has been asked for.
-    begun: Option<usize>,
-    stretch: StreamStretch,
-    state: VocoderState,
-    noise: Noise,
-}
-
-impl Speech {
-    fn new(pipeline: &Pipeline<'_>, index: u64) -> Self {
-        let flow = &pipeline.stages.manifest.flow;
-        let voice = &pipeline.voice.flow;
-        let mut flow_noise = Noise(pipeline.generator(FLOW_NOISE + index));
-        Self {
-            tokens: Vec::new(),
-            plan: ChunkPlan::of(&flow.kind, voice.tokens.len(), pipeline.crowded),
-            flow: pipeline
-                .lane
-                .flow
-                .open(voice.clone(), pipeline.urgency.clone(), move || flow_noise.next()),
-            begun: None,
-            stretch: StreamStretch::new(pipeline.speed),
-            state: pipeline.stages.vocoder.begin(),
-            noise: Noise(pipeline.generator(2 * index + 1)),
-        }
-    }
-}
-
-/// Standard normal draws: for the vocoder's source, and where the flow's noise is not fixed.
-struct Noise(ChaCha12Rng);
-
-impl Noise {
-    fn next(&mut self) -> f32 {
-        StandardNormal.sample(&mut self.0)
     }
 }

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use tokio::sync::mpsc;
 
 use crate::Result;
-use crate::audio::prompt::{self, PreparedPrompt};
+use crate::audio::prompt::{self, PreparedPrompt, RATE_16K};
+use crate::audio::source;
 
 /// A prompt recording ready for the model: resampled, trimmed, levelled. At most 30 s, so that requests that wait
 /// hold little.
@@ -30,6 +31,40 @@ impl PromptAudio {
     pub(super) fn prepared(&self) -> &PreparedPrompt {
         &self.0
     }
+}
+
+/// A recording to be spoken by another voice, at 16 kHz, [`limits::SOURCE_MAX_SECONDS`](crate::limits) at most.
+#[derive(Debug, Clone)]
+pub struct SourceAudio(Arc<Vec<f32>>);
+
+impl SourceAudio {
+    /// Prepares decoded mono `samples` in [-1, 1]; nothing is trimmed. Call it where blocking is allowed.
+    ///
+    /// # Errors
+    /// [`crate::Error::Invalid`], named by `field`: too short, too long, silent, or of a rate out of range.
+    pub fn prepare(samples: &[f32], sample_rate: u32, field: &str) -> Result<Self> {
+        source::prepare(samples, sample_rate, field).map(|at_16k| Self(Arc::new(at_16k)))
+    }
+
+    /// Its length, seconds.
+    pub fn seconds(&self) -> f32 {
+        self.0.len() as f32 / RATE_16K as f32
+    }
+
+    /// Its samples in pieces of at most so many seconds, cut where it is quiet.
+    pub(super) fn pieces(&self, seconds: f32) -> impl Iterator<Item = &[f32]> {
+        let pieces = source::pieces(&self.0, (seconds * RATE_16K as f32) as usize);
+        pieces.into_iter().map(|piece| &self.0[piece])
+    }
+}
+
+/// The voice that a recording is converted to.
+#[derive(Debug, Clone)]
+pub enum Target {
+    /// A known one, by its id.
+    Voice(String),
+    /// That of a recording.
+    Prompt(PromptAudio),
 }
 
 /// Whose voice, and how it is prompted.
@@ -66,12 +101,12 @@ pub enum Mode {
         /// The instruction.
         instruct_text: String,
     },
-    /// Voice conversion: what the source says, as it says it, in the voice of the prompt. Needs no text.
+    /// Voice conversion: what the source says, as it says it, in another voice. Needs no text.
     Convert {
         /// Recording to convert.
-        source: PromptAudio,
-        /// Recording of the voice to speak with.
-        prompt: PromptAudio,
+        source: SourceAudio,
+        /// The voice to speak with.
+        target: Target,
     },
 }
 

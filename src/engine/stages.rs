@@ -3,13 +3,16 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use super::{Mode, PromptAudio, SpeechRequest};
+use super::abilities::{Abilities, Ability};
+use super::live::LiveSegments;
+use super::{Mode, PromptAudio, SpeechRequest, Target};
 use crate::model::Bundle;
 use crate::model::bundle::{Manifest, SpecialToken};
 use crate::model::flow::FlowVoice;
 use crate::model::prompt_encoder::{PromptEncoder, PromptFeatures};
 use crate::model::vocoder::Vocoder;
 use crate::runtime::{Device, Runtime};
+use crate::text::interleave::{Interleaver, Opening};
 use crate::text::{LayoutIds, TextFrontend, TextTokenizer, template};
 use crate::voice::{PromptCache, Voice, VoicePrompt, VoiceStore};
 use crate::{Error, Result, limits};
@@ -21,17 +24,20 @@ pub struct Stages {
     pub(super) vocoder: Vocoder,
     pub(super) layout: LayoutIds,
     pub(super) voices: VoiceStore,
+    pub(super) abilities: Abilities,
     encoder: PromptEncoder,
     prompts: PromptCache,
 }
 
 /// What a request has the model speak.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub enum Script {
     /// Text ids, segment by segment, for the language model.
     Text(Vec<Vec<i64>>),
-    /// Speech tokens, ready for the flow.
-    Tokens(Vec<i64>),
+    /// Likewise, of a text that still comes.
+    Live(LiveSegments),
+    /// Speech tokens, segment by segment, ready for the flow.
+    Tokens(Vec<Vec<i64>>),
 }
 
 /// How the voice of a request conditions the language model and the flow.
@@ -70,6 +76,7 @@ impl Stages {
             encoder: PromptEncoder::load(runtime, bundle, device.without_engines())?,
             voices: VoiceStore::open(bundle, voices_dir)?,
             prompts: PromptCache::default(),
+            abilities: Abilities::of(&manifest),
             layout,
             manifest,
         })
@@ -78,6 +85,18 @@ impl Stages {
     /// Checks what can be told without running the model: the text, the numbers, the voice. Returns the text ids of
     /// the segments (none for a voice conversion).
     pub fn check(&self, request: &SpeechRequest) -> Result<Vec<Vec<i64>>> {
+        self.check_live(request)?;
+        if let Mode::Convert { .. } = request.mode {
+            return Ok(Vec::new());
+        }
+        let (own, text) = self.own_prompt(&request.text)?;
+        within("tts_text (its prompt)", &own)?;
+        let segments = self.text.segments(text)?;
+        segments.iter().map(|s| self.text.tokens(s)).collect()
+    }
+
+    /// The same without the text.
+    pub fn check_live(&self, request: &SpeechRequest) -> Result<()> {
         if !(limits::SPEED_MIN..=limits::SPEED_MAX).contains(&request.speed) {
             return Err(Error::Invalid(format!(
                 "speed: {} is outside {} to {}",
@@ -86,21 +105,49 @@ impl Stages {
                 limits::SPEED_MAX
             )));
         }
+        let cloned = match &request.mode {
+            Mode::Sft { voice }
+            | Mode::Instruct { voice, .. }
+            | Mode::Convert {
+                target: Target::Voice(voice),
+                ..
+            } => self.voices.get(voice)?.prompt.is_some(),
+            _ => false,
+        };
+        self.abilities.check(Ability::of(&request.mode, cloned))?;
         match &request.mode {
-            Mode::Sft { voice } => self.voices.get(voice).map(drop)?,
-            Mode::Instruct { voice, instruct_text } => {
-                self.voices.get(voice)?;
-                self.instruction(instruct_text)?;
-            }
+            Mode::Sft { .. } => {}
+            Mode::Instruct { instruct_text, .. } => self.instruction(instruct_text).map(drop)?,
             Mode::ZeroShot { prompt_text, .. } => self.transcript(prompt_text).map(drop)?,
             Mode::InstructPrompt { instruct_text, .. } => self.instruction(instruct_text).map(drop)?,
-            Mode::CrossLingual { .. } => {}
-            Mode::Convert { .. } => return Ok(Vec::new()),
+            Mode::CrossLingual { .. } | Mode::Convert { .. } => {}
         }
-        let (own, text) = self.own_prompt(&request.text)?;
-        within("tts_text (its prompt)", &own)?;
-        let segments = self.text.segments(text)?;
-        segments.iter().map(|s| self.text.tokens(s)).collect()
+        Ok(())
+    }
+
+    /// How text that streams in is laid out between the speech, if the model can read it so and the prompt allows it:
+    /// its speech must be long enough to go on after its text.
+    pub(super) fn interleaver(&self, voice: &Conditioning) -> Option<Interleaver> {
+        let mix = self.abilities.mix()?;
+        let (before, transcript) = match self.required_marker() {
+            None => (&[][..], &voice.prompt_text[..]),
+            Some(marker) => {
+                let marker = marker.id?;
+                let at = voice.prompt_text.iter().rposition(|&id| id == marker)?;
+                voice.prompt_text.split_at(at + 1)
+            }
+        };
+        if transcript.len() * mix.speech > voice.llm_speech.len() * mix.text {
+            return None;
+        }
+        let opening = Opening {
+            lead: [&[self.layout.sos_id], before].concat(),
+            prompt_text: transcript.to_vec(),
+            prompt_speech: voice.llm_speech.clone(),
+            speech_offset: self.layout.speech_offset,
+            task_id: self.layout.task_id,
+        };
+        Some(Interleaver::new(mix, opening))
     }
 
     /// Most speech tokens of a segment of `voice`: bounded, and with its prompt within what the flow can make.
@@ -112,12 +159,15 @@ impl Stages {
         manifest.tokens_within(room).clamp(1, most.max(1))
     }
 
-    /// What is to be spoken: the checked segments, or the source's speech tokens in a voice conversion.
-    pub fn script(&self, mode: &Mode, segments: Vec<Vec<i64>>) -> Result<Script> {
-        match mode {
-            Mode::Convert { source, .. } => Ok(Script::Tokens(self.features(source)?.speech_tokens.clone())),
-            _ => Ok(Script::Text(segments)),
-        }
+    /// What is to be spoken with `voice`: the checked segments, or the source's speech tokens in a voice conversion.
+    pub fn script(&self, mode: &Mode, segments: Vec<Vec<i64>>, voice: &Conditioning) -> Result<Script> {
+        let Mode::Convert { source, .. } = mode else {
+            return Ok(Script::Text(segments));
+        };
+        let room = self.most_speech_tokens(&voice.flow) as f32 / self.manifest.token_rate as f32;
+        let pieces = source.pieces(room.min(limits::PROMPT_MAX_SECONDS));
+        let tokens = pieces.map(|piece| self.encoder.speech_tokens(piece));
+        Ok(Script::Tokens(tokens.collect::<Result<_>>()?))
     }
 
     /// What the mode, the voice and the text of a request give the stages.
@@ -197,9 +247,11 @@ impl Stages {
                 })
             }
             // The language model hears nothing of the prompt: its words are in another language.
-            Mode::CrossLingual { prompt } | Mode::Convert { prompt, .. } => {
-                Ok(of_features(&*self.features(prompt)?))
-            }
+            Mode::CrossLingual { prompt } => Ok(of_features(&*self.features(prompt)?)),
+            Mode::Convert { target, .. } => match target {
+                Target::Voice(voice) => Ok(of_voice(&*self.voices.get(voice)?)),
+                Target::Prompt(prompt) => Ok(of_features(&*self.features(prompt)?)),
+            },
             // The prompt's speech would pull against the instruction, so only the flow hears it.
             Mode::InstructPrompt {
                 prompt,

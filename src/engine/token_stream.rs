@@ -46,6 +46,17 @@ struct Channel {
     worker: Arc<Signal>,
 }
 
+/// What a [`TokenStream`] gives.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Taken {
+    /// Tokens, at least one.
+    Tokens(Vec<usize>),
+    /// There are none yet.
+    NotYet,
+    /// The model has stopped, or made as many as it may.
+    End,
+}
+
 /// The speech tokens of one request, as they are sampled.
 #[derive(Debug)]
 pub struct TokenStream(Arc<Channel>);
@@ -65,13 +76,12 @@ pub(super) fn channel(worker: Arc<Signal>) -> (TokenSink, TokenStream) {
 }
 
 impl TokenStream {
-    /// The tokens that are there once `enough` of them are, or at `until` if there are any; `None` when the model has
-    /// stopped or made as many as it may. Until then this thread sleeps: waking it for every token would cost the
-    /// worker more than sampling one.
+    /// The tokens that are there once `enough` of them are, or at `until`. Until then this thread sleeps: waking it for
+    /// every token would cost the worker more than sampling one.
     ///
     /// # Errors
-    /// [`Error::Deadline`] if there is none at `until` (asking again is allowed), and what ended the sequence early.
-    pub fn take(&mut self, enough: usize, until: Instant) -> Result<Option<Vec<usize>>> {
+    /// What ended the sequence early.
+    pub fn take(&mut self, enough: usize, until: Instant) -> Result<Taken> {
         // A channel that is nearly full may hold the worker up.
         let enough = enough.clamp(1, limits::LM_TOKENS_AHEAD / 2);
         let mut state = self.0.state.lock();
@@ -84,13 +94,13 @@ impl TokenStream {
                 if here == limits::LM_TOKENS_AHEAD {
                     self.0.worker.raise();
                 }
-                return Ok(Some(tokens));
+                return Ok(Taken::Tokens(tokens));
             }
             if let Some(end) = &state.end {
-                return end.clone().map(|()| None);
+                return end.clone().map(|()| Taken::End);
             }
             if late {
-                return Err(Error::Deadline("the next speech token took too long".into()));
+                return Ok(Taken::NotYet);
             }
             state.wanted = enough;
             self.0.ready.wait_until(&mut state, until);

@@ -51,6 +51,7 @@ fn speak(stages: &Stages, lane: &Lane) -> Result<()> {
         seed: 1,
         stream: true,
         deadline: started + LIMIT,
+        limit: LIMIT,
         started,
         urgency: Urgency::new(started, true),
         sink,

@@ -133,6 +133,12 @@ pub struct Manifest {
     /// End-of-prompt marker.
     #[serde(default)]
     pub end_of_prompt: Option<SpecialToken>,
+    /// What the model was trained for, where that is not everything.
+    #[serde(default)]
+    pub modes: Option<Vec<String>>,
+    /// Whether text may be streamed in; absent: as usual for the generation.
+    #[serde(default)]
+    pub bistream: Option<bool>,
     /// Built-in voices.
     #[serde(default)]
     pub voices: Vec<VoiceEntry>,

@@ -23,6 +23,8 @@ use crate::{Error, Result, limits};
 
 /// Idle rows between two sequences that cost less than another run of the graph on a CPU.
 const IDLE_ROWS: usize = 2;
+/// Prompt rows bound where no id names one: the input must not be empty.
+const NO_ROWS: usize = 1;
 /// Prompt rows of one sequence at most: the speaker's and the text's.
 const PROMPT_ROWS: usize = 1 + limits::SEGMENT_TEXT_TOKENS;
 /// Rows compared by [`Llm::rows_agree`]: more than the kernels for small products compute at once.
@@ -135,7 +137,7 @@ impl Llm {
         Ok(Self {
             caches: names.map(cache).collect::<Result<_>>()?,
             prefill: Inputs::new(&graph, &config, capacity, 1, PROMPT_ROWS)?,
-            step: Inputs::new(&graph, &config, slots, slots, 1)?,
+            step: Inputs::new(&graph, &config, slots, slots, NO_ROWS)?,
             slots: vec![None; slots],
             windows: BTreeMap::new(),
             text_encoder: None,
@@ -189,22 +191,58 @@ impl Llm {
             )));
         }
         let prompt_rows = self.set_rows(rows)?;
-        let inputs = &self.prefill;
+        self.run_alone(slot, 0, ids, prompt_rows)?;
+        self.prefill.logits.host_slice_mut()
+    }
+
+    /// Goes on with `ids` of the one id space where the sequence of `slot` is; returns the logits after the last one. A
+    /// CPU takes them in one run. A GPU gets one after the other: its single steps are captured, and its attention
+    /// kernels differ in whether they take more behind a past.
+    pub fn extend(&mut self, slot: &Slot, ids: &[i64]) -> Result<HostSliceMut<'_, f32>> {
+        let past = self.length(slot);
+        if past == 0 || ids.is_empty() || past + ids.len() > self.capacity {
+            return Err(Error::Internal(format!(
+                "{} ids do not fit behind {past} of the model's {} positions",
+                ids.len(),
+                self.capacity
+            )));
+        }
+        if self.on_cpu() {
+            self.run_alone(slot, past, ids, NO_ROWS)?;
+            return self.prefill.logits.host_slice_mut();
+        }
+        let mut logits = Vec::new();
+        for &id in ids {
+            logits = self.step_ids(&[(slot, id)])?.rows().concat();
+        }
+        let mut kept = self.prefill.logits.host_slice_mut::<f32>()?;
+        kept.copy_from_slice(&logits);
+        Ok(kept)
+    }
+
+    /// Positions that the sequence of `slot` has filled.
+    pub fn length(&self, slot: &Slot) -> usize {
+        self.slots[slot.0].unwrap_or(0)
+    }
+
+    /// One run of one sequence over `ids`, `past` positions behind its beginning, with so many prompt rows bound.
+    fn run_alone(&mut self, slot: &Slot, past: usize, ids: &[i64], prompt_rows: usize) -> Result<()> {
+        let (inputs, total) = (&self.prefill, past + ids.len());
         inputs.ids.host_slice_mut::<i64>()?[..ids.len()].copy_from_slice(ids);
         inputs.last.host_slice_mut::<i64>()?[0] = ids.len() as i64 - 1;
-        inputs.lengths.host_slice_mut::<i32>()?[0] = ids.len() as i32 - 1;
-        inputs.total.host_slice_mut::<i32>()?[0] = ids.len() as i32;
+        inputs.lengths.host_slice_mut::<i32>()?[0] = total as i32 - 1;
+        inputs.total.host_slice_mut::<i32>()?[0] = total as i32;
         let mut binding = Binding::new(&self.graph)?;
         self.bind_caches(&mut binding, slot.0, 1)?;
         inputs.bind(&mut binding, 0, 1, ids.len(), prompt_rows)?;
         binding.run()?;
-        self.slots[slot.0] = Some(ids.len());
-        self.prefill.logits.host_slice_mut()
+        self.slots[slot.0] = Some(total);
+        Ok(())
     }
 
     /// Makes the rows of a prompt; returns how many to bind, which are one at least.
     fn set_rows(&self, prompt: Option<&RowPrompt>) -> Result<usize> {
-        let Some(prompt) = prompt else { return Ok(1) };
+        let Some(prompt) = prompt else { return Ok(NO_ROWS) };
         let (Some(encoder), Some((buffer, width))) = (&self.text_encoder, &self.prefill.rows) else {
             return Err(Error::Internal("this language model reads no prompt rows".into()));
         };
@@ -219,6 +257,16 @@ impl Llm {
 
     /// Appends one speech token to each of the sequences (no slot twice) and computes what follows.
     pub fn step(&mut self, rows: &[(&Slot, usize)]) -> Result<Step<'_>> {
+        let offset = self.config.speech_offset;
+        let rows: Vec<_> = rows
+            .iter()
+            .map(|&(slot, token)| (slot, offset + token as i64))
+            .collect();
+        self.step_ids(&rows)
+    }
+
+    /// As [`Self::step`], with ids of the one id space.
+    fn step_ids(&mut self, rows: &[(&Slot, i64)]) -> Result<Step<'_>> {
         let width = self.config.speech_vocab;
         self.set_inputs(rows)?;
         for (low, count) in self.windows_over(rows.iter().map(|(slot, _)| slot.0).collect()) {
@@ -256,7 +304,7 @@ impl Llm {
         windows
     }
 
-    fn set_inputs(&mut self, rows: &[(&Slot, usize)]) -> Result<()> {
+    fn set_inputs(&mut self, rows: &[(&Slot, i64)]) -> Result<()> {
         let mut ids = self.step.ids.host_slice_mut::<i64>()?;
         let mut lengths = self.step.lengths.host_slice_mut::<i32>()?;
         ids.fill(0);
@@ -264,7 +312,7 @@ impl Llm {
             // The row of a full sequence that sits out has nowhere left to write but its last position.
             *length = slot.unwrap_or(0).min(self.capacity - 1) as i32;
         }
-        for (slot, token) in rows {
+        for &(slot, id) in rows {
             match self.slots[slot.0] {
                 Some(length) if (1..self.capacity).contains(&length) => {}
                 _ => {
@@ -273,7 +321,7 @@ impl Llm {
                     ));
                 }
             }
-            ids[slot.0] = self.config.speech_offset + *token as i64;
+            ids[slot.0] = id;
         }
         Ok(())
     }
@@ -294,7 +342,7 @@ impl Llm {
             }
             let mut binding = Binding::new(&self.graph)?;
             self.bind_caches(&mut binding, low, count)?;
-            self.step.bind(&mut binding, low, count, 1, 1)?;
+            self.step.bind(&mut binding, low, count, 1, NO_ROWS)?;
             binding.captured(count as u16)?;
             self.windows.insert((low, count), binding);
         }

@@ -8,6 +8,9 @@ use std::path::Path;
 use super::*;
 use crate::runtime::Options;
 
+/// Logits of the bundled int8 model, whose products are rounded by what is computed together.
+const EXTEND_ERROR: f32 = 0.25;
+
 /// The bundled voice's language model, its caches full of what must never be read.
 fn poisoned(slots: usize) -> Llm {
     let runtime = Runtime::get(&Options {
@@ -106,6 +109,41 @@ fn rows_one_by_one_give_the_same() {
     assert!(step.rows().iter().all(|row| *row == logits[1]));
 }
 
+/// Guarantees that ids behind a past are computed as if they had come one by one, whatever the slot held before, and
+/// that the sequence goes on from there.
+#[test]
+fn many_ids_behind_a_past_are_as_one_by_one() {
+    let mut llm = poisoned(2);
+    let (one, many) = (llm.open().unwrap(), llm.open().unwrap());
+    let offset = llm.config().speech_offset;
+    // Whatever was there must not show.
+    llm.prefill(&many, &[7; 60], None).unwrap();
+    let start = ids(&llm, 3..40);
+    for slot in [&one, &many] {
+        llm.prefill(slot, &start, None).unwrap();
+    }
+    for (count, text) in [(5, 50), (1, 90), (12, 200), (200, 300)] {
+        let ids: Vec<i64> = (text..text + count).chain([offset + text]).collect();
+        let mut expected = Vec::new();
+        for &id in &ids {
+            expected = llm.step_ids(&[(&one, id)]).unwrap().rows().concat();
+        }
+        let got = llm.extend(&many, &ids).unwrap().to_vec();
+        assert_eq!(best(&got), best(&expected));
+        let worst = got
+            .iter()
+            .zip(&expected)
+            .map(|(a, b)| (a - b).abs())
+            .fold(0.0, f32::max);
+        println!("{count} ids: {worst:e}");
+        assert!(worst <= EXTEND_ERROR, "{count} ids: {worst}");
+        let mut after = |slot| llm.step(&[(slot, 9)]).unwrap().rows().concat();
+        let (a, b) = (after(&one), after(&many));
+        assert!(a.iter().zip(&b).all(|(a, b)| (a - b).abs() <= EXTEND_ERROR));
+        assert_eq!(llm.length(&one), llm.length(&many));
+    }
+}
+
 #[test]
 fn windows_cover_the_rows_and_skip_wide_gaps() {
     let mut llm = poisoned(16);
@@ -128,10 +166,12 @@ fn what_cannot_be_computed_is_refused() {
         llm.prefill(&slot, &[1, 1 << 40], None).is_err(),
         "an id of no row"
     );
+    assert!(llm.extend(&slot, &[1]).is_err(), "nothing to go on from");
     let most = vec![1; llm.capacity() - 1];
     llm.prefill(&slot, &most, None).unwrap();
     llm.step(&[(&slot, 1)]).unwrap();
     assert!(llm.step(&[(&slot, 1)]).is_err(), "full");
+    assert!(llm.extend(&slot, &[1]).is_err(), "full");
     llm.close(slot);
     let slot = llm.open().unwrap();
     assert!(llm.step(&[(&slot, 1)]).is_err(), "nothing in it");

@@ -136,6 +136,11 @@ impl TextFrontend {
         })
     }
 
+    /// How many ids `text` has.
+    pub fn count(&self, text: &str) -> Result<usize> {
+        self.tokenizer.count(text)
+    }
+
     /// Ids of `text`.
     pub fn tokens(&self, text: &str) -> Result<Vec<i64>> {
         self.tokenizer.encode(text)

@@ -7,7 +7,9 @@
 //! Pure functions over strings; the only I/O is reading the bundle's `tokenizer.json`. Each module names the
 //! upstream file it mirrors and lists where it departs from it on purpose.
 pub mod frontend;
+pub mod interleave;
 pub mod layout;
+pub mod live;
 pub mod normalize;
 pub mod split;
 pub mod tags;

@@ -13,4 +13,5 @@ mod client;
 mod load;
 mod server;
 mod speech;
+mod vc;
 mod voices;

@@ -109,24 +109,24 @@ pub async fn json<T: DeserializeOwned + Send + 'static>(request: Request) -> Res
     read_json(request).await
 }
 
-/// Reads a request that comes as JSON, or as a multipart form with the same fields and perhaps the file `file_field`.
+/// Reads a request that comes as JSON, or as a multipart form with the same fields and perhaps the files `file_fields`.
 ///
 /// # Errors
 /// As [`json`] and [`form`].
-pub async fn json_or_form<T: DeserializeOwned + Send + 'static>(
+pub async fn json_or_form<T: DeserializeOwned + Send + 'static, const N: usize>(
     request: Request,
-    file_field: &'static str,
-) -> Result<(T, Option<Upload>), ApiError> {
+    file_fields: [&'static str; N],
+) -> Result<(T, [Option<Upload>; N]), ApiError> {
     if is_json(request.headers()) {
-        return Ok((read_json(request).await?, None));
+        return Ok((read_json(request).await?, [const { None }; N]));
     }
     if boundary(request.headers()).is_none() {
         return Err(ApiError::content_type(
             "application/json or multipart/form-data with a boundary",
         ));
     }
-    let mut form = form(request, &[file_field]).await?;
-    Ok((form.parse()?, form.take(file_field)))
+    let mut form = form(request, &file_fields).await?;
+    Ok((form.parse()?, file_fields.map(|field| form.take(field))))
 }
 
 /// Reads a multipart form, keeping its text fields and the files named in `file_fields`.

@@ -8,6 +8,7 @@ pub mod speech;
 pub mod tts;
 pub mod unread;
 pub mod upload;
+pub mod vc;
 pub mod voices;
 
 use axum::{
@@ -27,6 +28,7 @@ pub fn router(state: ApiState) -> Router {
         .route("/tts/zero_shot", post(tts::zero_shot))
         .route("/tts/cross_lingual", post(tts::cross_lingual))
         .route("/tts/instruct", post(tts::instruct))
+        .route("/tts/vc", post(vc::convert))
         .route("/clone", post(voices::clone))
         .route("/upload_audio", post(upload::upload_audio))
         .route_layer(middleware::from_fn_with_state(state.clone(), layers::admit));

@@ -3,7 +3,7 @@
 use axum::Json;
 use utoipa::OpenApi;
 
-use super::{root, tts, upload, voices};
+use super::{root, tts, upload, vc, voices};
 use crate::api::wire;
 
 /// Every route and schema.
@@ -13,11 +13,11 @@ use crate::api::wire;
     paths(
         root::welcome, root::health, root::ready,
         voices::available_spks, voices::clone, upload::upload_audio,
-        tts::sft, tts::sft_pcm, tts::zero_shot, tts::cross_lingual, tts::instruct,
+        tts::sft, tts::sft_pcm, tts::zero_shot, tts::cross_lingual, tts::instruct, vc::convert,
     ),
-    components(schemas(wire::ZeroShotForm, wire::CrossLingualForm, wire::CloneForm, wire::UploadForm)),
+    components(schemas(wire::ZeroShotForm, wire::CrossLingualForm, wire::ConvertForm, wire::CloneForm, wire::UploadForm)),
     tags(
-        (name = "speech", description = "Speech from text"),
+        (name = "speech", description = "Speech from text, and from speech"),
         (name = "voices", description = "Voices and recordings"),
         (name = "service", description = "The server itself"),
     )

@@ -25,9 +25,9 @@ use crate::{
 };
 
 /// The multipart field of a recording.
-const PROMPT_WAV: &str = "prompt_wav";
+pub(super) const PROMPT_WAV: &str = "prompt_wav";
 /// The JSON field of a recording.
-const PROMPT_BASE64: &str = "prompt_audio_base64";
+pub(super) const PROMPT_BASE64: &str = "prompt_audio_base64";
 
 /// Speech of a known voice, as MP3.
 #[utoipa::path(
@@ -106,7 +106,7 @@ pub async fn zero_shot(
     id: RequestId,
     request: Request,
 ) -> Result<Response, ApiError> {
-    let (request, file) = body::json_or_form::<ZeroShotRequest>(request, PROMPT_WAV).await?;
+    let (request, [file]) = body::json_or_form::<ZeroShotRequest, 1>(request, [PROMPT_WAV]).await?;
     let ZeroShotRequest {
         tts_text,
         prompt_text,
@@ -146,7 +146,7 @@ pub async fn cross_lingual(
     id: RequestId,
     request: Request,
 ) -> Result<Response, ApiError> {
-    let (request, file) = body::json_or_form::<CrossLingualRequest>(request, PROMPT_WAV).await?;
+    let (request, [file]) = body::json_or_form::<CrossLingualRequest, 1>(request, [PROMPT_WAV]).await?;
     let CrossLingualRequest {
         tts_text,
         prompt_audio_base64,
@@ -208,14 +208,25 @@ async fn recording(
     file: Option<Upload>,
     base64: Option<String>,
 ) -> Result<PromptAudio, ApiError> {
-    let (field, recording) = match (file, base64) {
-        (Some(file), _) => (PROMPT_WAV, Recording::File(file.bytes)),
-        (None, Some(text)) => (PROMPT_BASE64, Recording::Base64(text)),
+    let (field, recording) = required((PROMPT_WAV, file), (PROMPT_BASE64, base64))?;
+    prompt::decode(state, field, recording).await
+}
+
+/// The recording that came as a file, else as base64, and the field it came in.
+///
+/// # Errors
+/// 400 when there is none.
+pub(super) fn required(
+    (file_field, file): (&'static str, Option<Upload>),
+    (base64_field, base64): (&'static str, Option<String>),
+) -> Result<(&'static str, Recording), ApiError> {
+    match (file, base64) {
+        (Some(file), _) => Ok((file_field, Recording::File(file.bytes))),
+        (None, Some(text)) => Ok((base64_field, Recording::Base64(text))),
         (None, None) => {
             let what =
-                format!("a recording is required (or send it as the file {PROMPT_WAV} of a multipart form)");
-            return Err(ApiError::field(PROMPT_BASE64, what));
+                format!("a recording is required (or send it as the file {file_field} of a multipart form)");
+            Err(ApiError::field(base64_field, what))
         }
-    };
-    prompt::decode(state, field, recording).await
+    }
 }

@@ -15,7 +15,7 @@ use tokio::sync::mpsc;
 use crate::{
     Error, Result,
     api::Speaker,
-    engine::{Mode, ModelInfo, PromptAudio, SpeechRequest, SpeechStream, VoiceInfo},
+    engine::{Mode, ModelInfo, PromptAudio, SpeechRequest, SpeechStream, Target, VoiceInfo},
 };
 
 /// Samples of one chunk: a quarter of a second.
@@ -64,7 +64,12 @@ impl Fake {
     }
 
     async fn say(&self, request: SpeechRequest) -> Result<SpeechStream> {
-        if let Mode::Sft { voice } | Mode::Instruct { voice, .. } = &request.mode
+        if let Mode::Sft { voice }
+        | Mode::Instruct { voice, .. }
+        | Mode::Convert {
+            target: Target::Voice(voice),
+            ..
+        } = &request.mode
             && !self.knows(voice)
         {
             return Err(Error::UnknownVoice(format!("spk_id: no voice {voice:?}")));

@@ -4,6 +4,7 @@ pub(crate) mod fake;
 mod forms;
 mod service;
 mod speech;
+mod vc;
 
 use std::sync::Arc;
 

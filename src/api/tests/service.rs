@@ -47,6 +47,7 @@ async fn unknown_routes_and_wrong_methods() {
         "/tts/zero_shot",
         "/tts/cross_lingual",
         "/tts/instruct",
+        "/tts/vc",
         "/clone",
         "/upload_audio",
     ] {
@@ -92,6 +93,7 @@ async fn the_document_has_every_route() {
         "/tts/zero_shot",
         "/tts/cross_lingual",
         "/tts/instruct",
+        "/tts/vc",
         "/clone",
         "/upload_audio",
     ] {

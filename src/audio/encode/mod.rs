@@ -6,7 +6,7 @@ mod wav;
 
 pub use l16::{L16Encoder, i16_sample};
 pub use mp3::Mp3Encoder;
-pub use wav::WavEncoder;
+pub use wav::{WavEncoder, wav_header};
 
 use crate::Result;
 

@@ -26,6 +26,18 @@ fn header(sample_rate: u32, data: Option<u32>) -> Vec<u8> {
     out
 }
 
+/// The header of a finished file of so many samples, to be put over that of the stream it was written as.
+pub fn wav_header(sample_rate: u32, samples: usize) -> Vec<u8> {
+    header(sample_rate, data_bytes(samples))
+}
+
+/// Bytes of so many samples, where a header can name them.
+fn data_bytes(samples: usize) -> Option<u32> {
+    u32::try_from(samples * 2)
+        .ok()
+        .filter(|b| *b <= u32::MAX - HEADER)
+}
+
 /// A WAV stream: one header, then samples.
 #[derive(Debug, Clone)]
 pub struct WavEncoder {
@@ -69,10 +81,7 @@ impl AudioEncoder for WavEncoder {
 
 /// A whole WAV file.
 pub(super) fn whole(sample_rate: u32, samples: &[f32]) -> Vec<u8> {
-    let bytes = u32::try_from(samples.len() * 2)
-        .ok()
-        .filter(|b| *b <= u32::MAX - HEADER);
-    let mut out = header(sample_rate, bytes);
+    let mut out = wav_header(sample_rate, samples.len());
     out.extend(samples.iter().flat_map(|x| i16_sample(*x).to_le_bytes()));
     out
 }

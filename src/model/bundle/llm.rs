@@ -50,9 +50,12 @@ pub struct LlmConfig {
     /// Those of them that are not sampled before the least length; they follow from the generation.
     #[serde(skip)]
     pub withheld: Vec<usize>,
-    /// Fill id of the bistream layout; `None`: text does not stream in.
+    /// Speech id that asks for more text where text streams in; `None`: text does not stream in.
     #[serde(default)]
     pub fill: Option<usize>,
+    /// Text and speech tokens that take turns there; `None` as above.
+    #[serde(default)]
+    pub mix_ratio: Option<[usize; 2]>,
     /// Real speech tokens are below this.
     pub speech_tokens: usize,
     /// Sampler defaults.

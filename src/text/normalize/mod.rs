@@ -53,6 +53,19 @@ pub fn normalize(text: &str, language: Language) -> String {
     }
 }
 
+/// A part of a running text as it is to be spoken: like [`normalize`], for words that others stand before and behind. A
+/// space in front stays, and nothing is done to the end. There must be no line breaks in it.
+pub fn normalize_part(text: &str, language: Language) -> String {
+    let words = text.trim_start();
+    let gap = &text[..text.len() - words.len()];
+    let read = read_numbers(words, language);
+    let spoken = format!("{gap}{}", if read == words { words } else { read.trim() });
+    match language {
+        Language::Chinese => cleanup::chinese(&spoken),
+        Language::English => numbers::spell_out(&spoken),
+    }
+}
+
 /// `text` without line breaks, tabs and other control characters, at which models drop words: English gets one space
 /// for a run of white space that holds one, Chinese (where the clean-ups drop line breaks) a line break.
 fn one_line(text: &str, language: Language) -> String {
