@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::turn::{Turn, TurnGuard};
 use super::urgency::Urgency;
 use crate::Result;
-use crate::dsp::fade::{cross_fade, hamming};
+use crate::dsp::fade::{cross_fade_mel, hamming};
 use crate::model::flow::FlowVoice;
 use crate::model::overlapped_flow::{Carried, OverlappedFlow};
 use crate::model::{Mel, mel};
@@ -101,7 +101,7 @@ impl OverlappedStream {
         let mut made = self.solve(&tokens, keep_going)?;
         let overlap = self.flow.config().mel_overlap_frames;
         if self.end.cols > 0 {
-            fade_in(&mut made, &self.end, &hamming(2 * overlap));
+            cross_fade_mel(&mut made, &self.end, &hamming(2 * overlap));
         }
         if last {
             return Ok(made);
@@ -139,9 +139,6 @@ impl OverlappedStream {
     }
 }
 
-fn fade_in(mel: &mut Mel, over: &Mel, window: &[f32]) {
-    let cols = mel.cols.max(1);
-    for (bin, row) in mel.data.chunks_exact_mut(cols).enumerate() {
-        cross_fade(row, over.row(bin), window);
-    }
-}
+#[cfg(test)]
+#[path = "overlapped_flow_tests.rs"]
+mod tests;
