@@ -138,12 +138,11 @@ impl<'a> Pipeline<'a> {
             &self.voice.llm_speech,
         )?;
         let max_tokens = input.max_tokens.min(stages.most_speech_tokens(&self.voice.flow));
-        let speaker = || self.voice.llm_speaker.clone();
         let stream = self.lane.lm.join(LmRequest {
             ids: input.ids,
             rows: input.text.map(|text| RowPrompt {
                 text,
-                speaker: speaker(),
+                speaker: self.voice.llm_speaker.clone(),
             }),
             min_tokens: input.min_tokens,
             max_tokens,
