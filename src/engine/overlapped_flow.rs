@@ -51,8 +51,9 @@ impl OverlappedFlows {
         }
     }
 
-    /// A new utterance of `voice`. `noise` gives standard normal numbers: frame n of an utterance, its prompt counted,
-    /// takes the nth `bins` of them, streamed or whole.
+    /// A new utterance of `voice`. `noise` gives standard normal numbers: the nth frame that is made, those of the prompt
+    /// counted, takes the nth `bins` of them. So a frame's noise is the same streamed or whole, but for what the lengths
+    /// of chunks lose in rounding.
     pub fn open(
         &self,
         voice: Arc<FlowVoice>,
