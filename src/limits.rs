@@ -159,7 +159,7 @@ pub const FLOW_TRIM_PAGES: usize = 16;
 /// Of the flow's page pool, one part in so many is kept for the prompts of voices.
 pub const FLOW_PREFIX_PART: usize = 2;
 /// Mel frames of one utterance, prompt included, where the flow's noise is drawn and sets no bound: prompt and speech of
-/// 30 s each. Attention over so many takes 2 GB.
+/// 30 s each. Attention over so many takes 2.5 GB.
 pub const FLOW_FRAMES: usize = 5_500;
 /// Utterances in one run of the flow on a GPU.
 pub const FLOW_BATCH: usize = 32;

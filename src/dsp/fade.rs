@@ -20,29 +20,21 @@ pub fn hamming(n: usize) -> Vec<f32> {
 /// one (at most 8% off); the models' reference does it so and parity needs it. When either signal is shorter
 /// than n, the fade covers what both have.
 pub fn cross_fade(fade_in: &mut [f32], fade_out: &[f32], window: &[f32]) {
-    cross_fade_rows(fade_in, fade_out, window, 1);
-}
-
-/// As [`cross_fade`], for frames-major mels ([T, bins]): row i of `fade_in` counts as sample i. Nothing happens
-/// when the numbers of columns differ.
-pub fn cross_fade_mel(fade_in: &mut Matrix, fade_out: &Matrix, window: &[f32]) {
-    if fade_in.cols == fade_out.cols {
-        let cols = fade_in.cols;
-        cross_fade_rows(&mut fade_in.data, &fade_out.data, window, cols);
+    let overlap = (window.len() / 2).min(fade_in.len()).min(fade_out.len());
+    let tail = &fade_out[fade_out.len() - overlap..];
+    // A shorter signal meets the windows' ends that face away from the join's outside.
+    let (rise, fall) = (&window[..overlap], &window[window.len() - overlap..]);
+    for ((new, old), (up, down)) in fade_in.iter_mut().zip(tail).zip(rise.iter().zip(fall)) {
+        *new = *new * up + old * down;
     }
 }
 
-fn cross_fade_rows(fade_in: &mut [f32], fade_out: &[f32], window: &[f32], cols: usize) {
-    let cols = cols.max(1);
-    let half = window.len() / 2;
-    let overlap = half.min(fade_in.len() / cols).min(fade_out.len() / cols);
-    let tail = &fade_out[fade_out.len() - overlap * cols..];
-    // A shorter signal meets the windows' ends that face away from the join's outside.
-    let (rise, fall) = (&window[..overlap], &window[window.len() - overlap..]);
-    let rows = fade_in.chunks_exact_mut(cols).zip(tail.chunks_exact(cols));
-    for ((new, old), (up, down)) in rows.zip(rise.iter().zip(fall)) {
-        for (n, o) in new.iter_mut().zip(old) {
-            *n = *n * up + o * down;
+/// As [`cross_fade`], for bins-major mels ([bins, T]), bin by bin. Nothing happens when the numbers of bins differ.
+pub fn cross_fade_mel(fade_in: &mut Matrix, fade_out: &Matrix, window: &[f32]) {
+    if fade_in.rows == fade_out.rows {
+        let frames = fade_in.cols.max(1);
+        for (bin, row) in fade_in.data.chunks_exact_mut(frames).enumerate() {
+            cross_fade(row, fade_out.row(bin), window);
         }
     }
 }
@@ -71,21 +63,14 @@ mod tests {
     }
 
     #[test]
-    fn a_mel_fades_row_by_row_and_short_signals_do_not_panic() {
+    fn a_mel_fades_bin_by_bin_and_short_signals_do_not_panic() {
         let w = hamming(4);
-        let mut new = Matrix {
-            rows: 2,
-            cols: 2,
-            data: vec![1.0; 4],
-        };
-        let old = Matrix {
-            rows: 2,
-            cols: 2,
-            data: vec![2.0; 4],
-        };
-        cross_fade_mel(&mut new, &old, &w);
-        assert_eq!(new.data[0], w[0] + 2.0 * w[2]);
-        assert_eq!(new.data[3], w[1] + 2.0 * w[3]);
+        let mel = |cols: usize, data: Vec<f32>| Matrix { rows: 2, cols, data };
+        let mut new = mel(3, vec![1.0, 1.0, 1.0, 5.0, 5.0, 5.0]);
+        cross_fade_mel(&mut new, &mel(2, vec![2.0, 3.0, 4.0, 6.0]), &w);
+        let faded = |new: f32, old: [f32; 2]| [0, 1].map(|i| new * w[i] + old[i] * w[2 + i]);
+        assert_eq!(new.row(0), [&faded(1.0, [2.0, 3.0])[..], &[1.0]].concat());
+        assert_eq!(new.row(1), [&faded(5.0, [4.0, 6.0])[..], &[5.0]].concat());
         let mut short = vec![1.0];
         cross_fade(&mut short, &[2.0, 4.0], &w);
         assert_eq!(short, [w[0] + 4.0 * w[3]]);

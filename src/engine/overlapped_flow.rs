@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::turn::{Turn, TurnGuard};
 use super::urgency::Urgency;
 use crate::Result;
-use crate::dsp::fade::{cross_fade, hamming};
+use crate::dsp::fade::{cross_fade_mel, hamming};
 use crate::model::flow::FlowVoice;
 use crate::model::overlapped_flow::{Carried, OverlappedFlow};
 use crate::model::{Mel, mel};
@@ -51,8 +51,9 @@ impl OverlappedFlows {
         }
     }
 
-    /// A new utterance of `voice`. `noise` gives standard normal numbers: frame n of an utterance, its prompt counted,
-    /// takes the nth `bins` of them, streamed or whole.
+    /// A new utterance of `voice`. `noise` gives standard normal numbers: the nth frame that is made, those of the prompt
+    /// counted, takes the nth `bins` of them. So a frame's noise is the same streamed or whole, but for what the lengths
+    /// of chunks lose in rounding.
     pub fn open(
         &self,
         voice: Arc<FlowVoice>,
@@ -101,7 +102,7 @@ impl OverlappedStream {
         let mut made = self.solve(&tokens, keep_going)?;
         let overlap = self.flow.config().mel_overlap_frames;
         if self.end.cols > 0 {
-            fade_in(&mut made, &self.end, &hamming(2 * overlap));
+            cross_fade_mel(&mut made, &self.end, &hamming(2 * overlap));
         }
         if last {
             return Ok(made);
@@ -139,9 +140,6 @@ impl OverlappedStream {
     }
 }
 
-fn fade_in(mel: &mut Mel, over: &Mel, window: &[f32]) {
-    let cols = mel.cols.max(1);
-    for (bin, row) in mel.data.chunks_exact_mut(cols).enumerate() {
-        cross_fade(row, over.row(bin), window);
-    }
-}
+#[cfg(test)]
+#[path = "overlapped_flow_tests.rs"]
+mod tests;

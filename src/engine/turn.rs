@@ -64,6 +64,12 @@ impl Turn {
         }
     }
 
+    /// How many wait.
+    #[cfg(test)]
+    pub(super) fn waiting(&self) -> usize {
+        self.state.lock().waiting.len()
+    }
+
     /// Returns whether the turn was taken.
     fn acquire(&self, mut state: MutexGuard<'_, State>, deadline: Instant, stale: &dyn Fn() -> bool) -> bool {
         if state.taken || !state.is_first(deadline) {
@@ -128,13 +134,13 @@ mod tests {
         name: &'static str,
         deadline: Instant,
     ) -> std::thread::JoinHandle<()> {
-        let before = turn.state.lock().waiting.len();
+        let before = turn.waiting();
         let (gate, order) = (turn.clone(), order.clone());
         let thread = std::thread::spawn(move || {
             let _turn = gate.take(deadline);
             order.lock().push(name);
         });
-        while turn.state.lock().waiting.len() == before {
+        while turn.waiting() == before {
             std::thread::yield_now();
         }
         thread

@@ -308,4 +308,17 @@ mod tests {
         let error = parse(r#"{"format": 2}"#).unwrap_err().to_string();
         assert!(error.contains("missing field"), "{error}");
     }
+
+    #[test]
+    fn what_does_not_fit_together_is_named() {
+        let sound = parse(include_str!("../../onnx/bundled/bundle.json")).unwrap();
+        assert_eq!(sound.wrong(), None);
+        assert_eq!(sound.tokens_within(51), 25);
+        let mut rowless = sound.clone();
+        rowless.generation = 1;
+        assert!(rowless.wrong().unwrap().contains("text_encoder"));
+        let mut unmerged = sound;
+        unmerged.vocoder.merge_weight.pop();
+        assert!(unmerged.wrong().unwrap().contains("merge_weight"));
+    }
 }

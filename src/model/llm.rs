@@ -103,8 +103,8 @@ impl Llm {
         let config = bundle.manifest.llm.clone();
         let element = Element::float(&config.kv_dtype)?;
         let graph = Graph::load(runtime, "llm", &bundle.path(&config.graph), &options)?;
-        let rows = config.rows.clone();
-        let encoder = rows.map(|rows| TextEncoder::load(runtime, bundle, &rows, options.device));
+        let encoder = |rows| TextEncoder::load(runtime, bundle, rows, options.device);
+        let text_encoder = config.rows.as_ref().map(encoder).transpose()?;
         let mut llm = Self::over(Arc::new(graph), config, slots, |graph, len| {
             let buffer = Buffer::device(graph, element, len)?;
             // A masked value still counts as zero times itself in some GPU kernels: it must be a number. The CPU's read
@@ -114,7 +114,7 @@ impl Llm {
             }
             Ok(buffer)
         })?;
-        llm.text_encoder = encoder.transpose()?;
+        llm.text_encoder = text_encoder;
         Ok(llm)
     }
 

@@ -65,7 +65,7 @@ impl OverlappedFlow {
             bins: manifest.mel.bins,
             ratio: (
                 manifest.sample_rate as usize,
-                manifest.token_rate as usize * manifest.mel.hop,
+                (manifest.token_rate as usize * manifest.mel.hop).max(1),
             ),
             max_frames: manifest.flow.max_frames(),
         })

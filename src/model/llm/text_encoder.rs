@@ -22,7 +22,11 @@ pub(super) struct TextEncoder {
 
 impl TextEncoder {
     pub fn load(runtime: &Runtime, bundle: &Bundle, config: &RowsConfig, device: Device) -> Result<Self> {
-        let options = GraphOptions::on(device);
+        let options = GraphOptions {
+            // It runs once per segment, and the memory of a long one's attention need not stay.
+            arena: device != Device::Cpu,
+            ..GraphOptions::on(device)
+        };
         let path = bundle.path(&config.text_encoder);
         Ok(Self {
             graph: Graph::load(runtime, "text encoder", &path, &options)?,
