@@ -154,7 +154,12 @@ impl<'a> Pipeline<'a> {
                 self.deadline = Instant::now() + self.limit;
             }
             match segment {
-                Some(segment) => return Ok(segment),
+                Some(segment) => {
+                    if patient {
+                        self.urgency.text_came();
+                    }
+                    return Ok(segment);
+                }
                 None if patient => self.keep_going()?,
                 None => return Ok(None),
             }

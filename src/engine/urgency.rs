@@ -12,7 +12,7 @@ use crate::limits;
 /// How much less urgent the tokens of a request are while a chunk of it is being made.
 const ONE_CHUNK: Duration = Duration::from_secs(1);
 
-/// One request's urgency, written by its own thread and read by the workers.
+/// One request's urgency, written by its own thread (and by the worker that gets its text) and read by the workers.
 #[derive(Debug)]
 pub struct Urgency {
     started: Instant,
@@ -83,6 +83,17 @@ impl Urgency {
             .store(from.saturating_add(nanos(audio)), Ordering::Relaxed);
     }
 
+    /// Text came that was waited for. A client that has run dry meanwhile has waited for it, not for the stages, and
+    /// begins anew.
+    pub fn text_came(&self) {
+        let now = nanos(self.started.elapsed());
+        if self.stream && self.dry.load(Ordering::Relaxed) < now {
+            self.playing.store(false, Ordering::Relaxed);
+            let patience = nanos(limits::FIRST_AUDIO_PATIENCE);
+            self.dry.store(now.saturating_add(patience), Ordering::Relaxed);
+        }
+    }
+
     /// How often audio came later than the moment its client had run dry.
     pub fn underruns(&self) -> u32 {
         self.underruns.load(Ordering::Relaxed)
@@ -136,6 +147,22 @@ mod tests {
         assert!(urgency.deadline() >= late + SECOND);
         urgency.ready();
         assert_eq!(urgency.underruns(), 1);
+    }
+
+    #[test]
+    fn a_client_that_waited_for_text_begins_anew() {
+        let urgency = Urgency::new(Instant::now(), true);
+        urgency.sent(Duration::from_millis(1));
+        std::thread::sleep(Duration::from_millis(5));
+        let before = Instant::now();
+        urgency.text_came();
+        assert!(urgency.deadline() >= before + limits::FIRST_AUDIO_PATIENCE);
+        urgency.ready();
+        urgency.sent(SECOND);
+        assert_eq!(urgency.underruns(), 0, "it was the text that was late");
+        let plays_until = urgency.deadline();
+        urgency.text_came();
+        assert_eq!(urgency.deadline(), plays_until, "it has not run dry");
     }
 
     #[test]

@@ -83,11 +83,15 @@ impl Sequence {
             return;
         };
         let (ids, end) = text.take();
+        let waited = interleaver.next() == Next::Wait;
         ids.iter().for_each(|&id| interleaver.push(&[id]));
         match end {
             None => {}
             Some(Ok(())) => interleaver.finish(),
             Some(Err(error)) => return self.end(Err(error)),
+        }
+        if waited && interleaver.next() != Next::Wait {
+            self.urgency.text_came();
         }
         if interleaver.next() == Next::End {
             self.end(Ok(()));
