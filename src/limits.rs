@@ -143,13 +143,15 @@ pub const PARSE_IN_PLACE_BYTES: usize = 256 << 10;
 pub const REQUEST_ID_CHARS: usize = 64;
 /// Log lines waiting for the log file's writer; more are dropped rather than waited for.
 pub const LOG_LINES_BUFFERED: usize = 16_384;
-/// Bytes of the flow's page pool on a CPU, unless the command line says otherwise. Pages cost memory once they are
-/// used.
-pub const FLOW_CACHE_BYTES_CPU: u64 = 1 << 30;
+/// Bytes of the flow's page pool on a CPU at least, unless the command line says otherwise. Pages cost memory once they
+/// are used.
+pub const FLOW_CACHE_BYTES_CPU_LEAST: u64 = 1 << 30;
+/// Likewise at most: 70 s of speech in flight of a 0.5B model.
+pub const FLOW_CACHE_BYTES_CPU_MOST: u64 = 8 << 30;
 /// Bytes of the flow's page pool on a GPU at most, unless the command line says otherwise; taken when the model is
 /// loaded.
 pub const FLOW_CACHE_BYTES_GPU: u64 = 16 << 30;
-/// Of a GPU's free memory, one part in so many is for it.
+/// Of a GPU's free memory, or of a machine's, one part in so many is for it.
 pub const FLOW_CACHE_PART: u64 = 4;
 /// Pages of the flow's pool that were free for so long, and up to twice as long, give their memory back to the system
 /// where it is the CPU's.

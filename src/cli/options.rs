@@ -37,8 +37,8 @@ pub struct ModelArgs {
     /// samples for the same seed, and is shared with whatever else runs on it
     #[arg(long, env = "COSYSERVE_DEVICE", value_name = "LIST", default_value = "cpu", value_parser = devices)]
     device: String,
-    /// Memory for flow state that later chunks and requests of a voice reuse, per device [default: 1024 on a CPU, taken
-    /// as it is used; a quarter of a GPU's free memory, 16384 at most, taken at once]
+    /// Memory for flow state that later chunks and requests of a voice reuse, per device [default: a quarter of the
+    /// memory there is: on a CPU 1024 to 8192, taken as it is used; of a GPU's free memory 16384 at most, taken at once]
     #[arg(long, env = "COSYSERVE_FLOW_CACHE", value_name = "MIB", value_parser = clap::value_parser!(u64).range(..=1_048_576))]
     flow_cache: Option<u64>,
     /// Speech before a chunk that the flow sees while streaming (generations 2 and 3); 0 is all [default: as the model says]

@@ -1,7 +1,7 @@
 //! What suits the devices: which of them can run a bundle, how many requests at once, how much flow state.
 
 use crate::model::bundle::Manifest;
-use crate::runtime::{Device, Runtime};
+use crate::runtime::{Device, Runtime, machine_bytes};
 use crate::{Error, Result, limits};
 
 /// Precisions whose kernels only processors have.
@@ -40,9 +40,18 @@ pub fn concurrency(devices: &[Device]) -> Result<usize> {
 /// Bytes of flow state kept for later chunks and requests.
 pub fn flow_cache(device: Device) -> Result<u64> {
     Ok(match device.free_memory()? {
-        None => limits::FLOW_CACHE_BYTES_CPU,
+        None => cache_in(machine_bytes().unwrap_or_default()),
         Some(free) => cache_on(free),
     })
+}
+
+/// Of the memory that a machine has. It is taken as it is used.
+fn cache_in(all: u64) -> u64 {
+    let part = all / limits::FLOW_CACHE_PART;
+    part.clamp(
+        limits::FLOW_CACHE_BYTES_CPU_LEAST,
+        limits::FLOW_CACHE_BYTES_CPU_MOST,
+    )
 }
 
 fn cache_on(free: u64) -> u64 {
@@ -59,6 +68,11 @@ fn slots_on(free: u64) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn large_machines_keep_more() {
+        assert_eq!([0, 2, 16, 512].map(|gib| cache_in(gib << 30) >> 30), [1, 1, 4, 8]);
+    }
 
     #[test]
     fn small_gpus_get_less() {

@@ -26,8 +26,33 @@ pub fn give_large_blocks_back() {}
 
 /// Bytes of this process that are in memory, weights mapped from files included; `None` where there is no `/proc`.
 pub fn resident_bytes() -> Option<u64> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    kib_line("/proc/self/status", "VmRSS:")
+}
+
+/// Bytes of memory that this process may hope for: the machine's, or less in a container that is given less.
+pub fn machine_bytes() -> Option<u64> {
+    let all = kib_line("/proc/meminfo", "MemTotal:")?;
+    let given = std::fs::read_to_string("/sys/fs/cgroup/memory.max").ok();
+    let given = given.and_then(|bytes| bytes.trim().parse().ok());
+    Some(given.map_or(all, |given: u64| given.min(all)))
+}
+
+/// The bytes that a line such as "VmRSS: 2048 kB" of a file in `/proc` tells.
+fn kib_line(file: &str, name: &str) -> Option<u64> {
+    let text = std::fs::read_to_string(file).ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix(name))?;
     let kib: u64 = line.trim().trim_end_matches("kB").trim().parse().ok()?;
     Some(kib << 10)
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_knows_what_it_takes_and_what_there_is() {
+        let (taken, all) = (resident_bytes().unwrap(), machine_bytes().unwrap());
+        assert!(taken > 1 << 20 && taken < all, "{taken} of {all}");
+        assert_eq!(kib_line("/proc/self/status", "NoSuchLine:"), None);
+    }
 }

@@ -20,7 +20,7 @@ pub use binding::Binding;
 pub use device::Device;
 pub use element::{Element, HostElement};
 pub use graph::{Graph, GraphOptions, Input, Positional};
-pub use heap::{give_large_blocks_back, resident_bytes};
+pub use heap::{give_large_blocks_back, machine_bytes, resident_bytes};
 pub use library::{Options, Runtime};
 pub use memory::{Buffer, HostSlice, HostSliceMut};
 pub use providers::Engines;
