@@ -6,6 +6,7 @@
 
 use std::path::{Path, PathBuf};
 
+use cosyserve::text::live::{Event, LiveSplitter};
 use cosyserve::text::normalize::{self, cleanup, numbers};
 use cosyserve::text::split::{SplitRule, split};
 use cosyserve::text::{Language, TextFrontend, TextTokenizer};
@@ -196,6 +197,21 @@ fn numbers_read_as_inflect_reads_them() {
     println!("numbers: {same} of {} agree", cases.len());
 }
 
+/// The ids of a text that comes a character at a time.
+fn live(frontend: &TextFrontend, text: &str) -> Vec<i64> {
+    let mut splitter = LiveSplitter::new(frontend, false);
+    let mut events: Vec<Event> = text
+        .chars()
+        .flat_map(|c| splitter.push(&c.to_string()).unwrap())
+        .collect();
+    events.extend(splitter.close().unwrap());
+    let ids = events.into_iter().filter_map(|event| match event {
+        Event::Text(ids) => Some(ids),
+        _ => None,
+    });
+    ids.flatten().collect()
+}
+
 /// Guarantees that phoneme and pinyin tags reach generation 3's model as the tokens they are, whatever is read around
 /// them.
 #[test]
@@ -219,7 +235,9 @@ fn tags_are_tokens_of_their_own() {
             .flat_map(|s| frontend.tokens(s).unwrap())
             .collect();
         let wanted = tags.iter().map(|tag| frontend.tokenizer().special(tag).unwrap());
-        let found: Vec<i64> = ids.into_iter().filter(|&id| id > 151_646).collect();
-        assert_eq!(found, wanted.collect::<Vec<_>>(), "{text}: {segments:?}");
+        let wanted: Vec<i64> = wanted.collect();
+        let found = |ids: Vec<i64>| -> Vec<i64> { ids.into_iter().filter(|&id| id > 151_646).collect() };
+        assert_eq!(found(ids), wanted, "{text}: {segments:?}");
+        assert_eq!(found(live(&frontend, text)), wanted, "{text}");
     }
 }

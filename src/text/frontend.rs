@@ -87,6 +87,12 @@ impl TextFrontend {
         self.spoken(text, Language::of(text))
     }
 
+    /// A part of a text that still comes, as it is to be spoken.
+    pub fn spoken_part(&self, text: &str, language: Language) -> String {
+        self.tags
+            .around(text, |text| normalize::normalize_part(text, language))
+    }
+
     fn spoken(&self, text: &str, language: Language) -> String {
         self.tags
             .around(text, |text| normalize::normalize(text, language))

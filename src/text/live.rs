@@ -11,7 +11,7 @@
 
 use crate::Result;
 use crate::text::frontend::TextFrontend;
-use crate::text::normalize::{self, Language};
+use crate::text::normalize::Language;
 use crate::text::split::{self, LONGEST, SplitRule, cut_long};
 
 /// Characters of a script without spaces that are tokenised together: what the tokenizer would join is rarely longer.
@@ -148,7 +148,7 @@ impl<'a> LiveSplitter<'a> {
             Language::Chinese if !spaced => stretch.trim_start(),
             _ => stretch,
         };
-        normalize::normalize_part(stretch, self.language)
+        self.frontend.spoken_part(stretch, self.language)
     }
 
     /// The language is that of the segment so far, and that of the segment before where there is no letter yet.
