@@ -7,16 +7,13 @@
 
 mod support;
 
-use std::sync::Arc;
-use std::time::Duration;
-
 use cosyserve::audio::decode::decode;
-use cosyserve::engine::{Engine, EngineOptions, Mode, PromptAudio, SourceAudio, SpeechRequest, Target};
-use cosyserve::model::Bundle;
+use cosyserve::engine::{Engine, Mode, PromptAudio, SourceAudio, Target};
 use cosyserve::model::prompt_encoder::PromptEncoder;
 use cosyserve::runtime::Device;
 use cosyserve::{Error, Result};
 use support::Golden;
+use support::engine::{chunks, load, request};
 
 /// Samples of one speech token.
 const TOKEN: usize = 960;
@@ -28,24 +25,6 @@ fn source() -> (Vec<f32>, u32) {
     (audio.samples, audio.sample_rate)
 }
 
-fn engine(bundle: &Bundle) -> Arc<Engine> {
-    let voices = tempfile::tempdir().unwrap().keep();
-    Engine::load(EngineOptions {
-        bundle: bundle.dir.clone(),
-        voices_dir: voices.clone(),
-        onnxruntime: None,
-        threads: 2,
-        devices: "cpu".into(),
-        flow_cache: None,
-        left_context: None,
-        tensorrt_cache: voices,
-        concurrency: Some(2),
-        queue: 8,
-        deadline: Duration::from_secs(120),
-    })
-    .unwrap()
-}
-
 async fn convert(
     engine: &Engine,
     samples: &[f32],
@@ -54,21 +33,9 @@ async fn convert(
     stream: bool,
 ) -> Result<Vec<f32>> {
     let source = SourceAudio::prepare(samples, rate, "source")?;
-    let mut speech = engine
-        .speak(SpeechRequest {
-            id: "convert".into(),
-            text: String::new(),
-            mode: Mode::Convert { source, target },
-            speed: 1.0,
-            seed: 3,
-            stream,
-        })
-        .await?;
-    let mut samples = Vec::new();
-    while let Some(chunk) = speech.chunks.recv().await {
-        samples.extend(chunk?);
-    }
-    Ok(samples)
+    let mode = Mode::Convert { source, target };
+    let speech = engine.speak(request(mode, "", stream)).await?;
+    Ok(chunks(speech).await?.concat())
 }
 
 /// Guarantees the reference's tokens of its source: as many, and the same but where the toy tokenizer, which rounds a
@@ -102,7 +69,7 @@ async fn both_generations_convert_to_recordings_and_voices() {
     let tokens = Golden::open("frontend_2").ints("vc/source_speech_token").len();
     for bundle in [support::bundle(), support::bundle_3()] {
         let generation = bundle.manifest.generation;
-        let engine = tokio::task::spawn_blocking(move || engine(&bundle))
+        let engine = tokio::task::spawn_blocking(move || load(bundle.dir))
             .await
             .unwrap();
         engine
@@ -133,7 +100,7 @@ async fn both_generations_convert_to_recordings_and_voices() {
 async fn a_long_recording_is_spoken_piece_by_piece() {
     let (samples, rate) = source();
     let long = samples.repeat(5);
-    let engine = tokio::task::spawn_blocking(|| engine(&support::bundle()))
+    let engine = tokio::task::spawn_blocking(|| load(support::bundle().dir))
         .await
         .unwrap();
     let target = Target::Voice(engine.voices()[0].id.clone());

@@ -5,7 +5,8 @@
     reason = "a test stops where something is broken"
 )]
 
-use std::path::{Path, PathBuf};
+mod support;
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -29,34 +30,19 @@ async fn engine() -> (Arc<Engine>, MutexGuard<'static, ()>) {
 }
 
 fn load() -> Arc<Engine> {
-    let bundled = Path::new(env!("CARGO_MANIFEST_DIR")).join("onnx/bundled");
-    let voices = tempfile::tempdir().unwrap().keep();
     Engine::load(EngineOptions {
-        bundle: std::env::var_os("COSYSERVE_TEST_MODEL").map_or(bundled, PathBuf::from),
-        voices_dir: voices.clone(),
-        onnxruntime: None,
-        threads: 2,
-        devices: "cpu".into(),
-        flow_cache: None,
-        left_context: None,
-        tensorrt_cache: voices,
         concurrency: Some(8),
         queue: 0,
-        deadline: Duration::from_secs(120),
+        ..support::engine::options(support::engine::bundled())
     })
     .unwrap()
 }
 
 fn request(engine: &Engine, text: &str, seed: u64, stream: bool) -> SpeechRequest {
+    let voice = engine.voices()[0].id.clone();
     SpeechRequest {
-        id: format!("test-{seed}"),
-        text: text.into(),
-        mode: Mode::Sft {
-            voice: engine.voices()[0].id.clone(),
-        },
-        speed: 1.0,
         seed,
-        stream,
+        ..support::engine::request(Mode::Sft { voice }, text, stream)
     }
 }
 

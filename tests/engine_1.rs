@@ -12,9 +12,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use cosyserve::engine::{Engine, EngineOptions, Mode, PromptAudio, SourceAudio, SpeechRequest, Target};
+use cosyserve::engine::{Engine, Mode, SourceAudio, SpeechRequest, Target};
 use cosyserve::{Error, Result};
 use support::bundle_1;
+use support::engine::{prompt, request};
 use tokio::sync::OnceCell;
 
 /// Long enough for two chunks: the tiny model hardly ever ends its speech before it must, at 20 tokens a text token.
@@ -74,50 +75,15 @@ fn bundle_of(variant: Variant) -> PathBuf {
 }
 
 fn load(variant: Variant) -> Arc<Engine> {
-    let voices = tempfile::tempdir().unwrap().keep();
-    Engine::load(EngineOptions {
-        bundle: bundle_of(variant),
-        voices_dir: voices.clone(),
-        onnxruntime: None,
-        threads: 2,
-        devices: "cpu".into(),
-        flow_cache: None,
-        left_context: None,
-        tensorrt_cache: voices,
-        concurrency: Some(4),
-        queue: 64,
-        deadline: Duration::from_secs(120),
-    })
-    .unwrap()
-}
-
-fn prompt() -> PromptAudio {
-    let (samples, rate) = support::prompt_wav();
-    PromptAudio::prepare(&samples, rate, "prompt").unwrap()
-}
-
-fn request(mode: Mode, text: &str, stream: bool) -> SpeechRequest {
-    SpeechRequest {
-        id: "test".into(),
-        text: text.into(),
-        mode,
-        speed: 1.0,
-        seed: 7,
-        stream,
-    }
+    support::engine::load(bundle_of(variant))
 }
 
 /// The samples, chunk by chunk.
 async fn chunks(request: SpeechRequest) -> Result<Vec<Vec<f32>>> {
     let engine = engine(variant(&request.mode)).await;
-    let mut speech = engine.speak(request).await?;
+    let speech = engine.speak(request).await?;
     assert_eq!(speech.sample_rate, RATE);
-    let mut chunks = Vec::new();
-    while let Some(chunk) = speech.chunks.recv().await {
-        chunks.push(chunk?);
-    }
-    assert!(chunks.iter().flatten().all(|v| v.is_finite() && v.abs() <= 1.0));
-    Ok(chunks)
+    support::engine::chunks(speech).await
 }
 
 async fn speak(mode: Mode, text: &str, stream: bool) -> Vec<f32> {

@@ -9,10 +9,10 @@
 mod support;
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use cosyserve::engine::{Engine, EngineOptions, Mode, PromptAudio, SourceAudio, SpeechRequest, Target};
+use cosyserve::engine::{Engine, Mode, SourceAudio, Target};
 use cosyserve::{Error, Result};
+use support::engine::{prompt, request};
 use tokio::sync::OnceCell;
 
 const TEXT: &str = "I have 3 cats.";
@@ -23,7 +23,9 @@ const TOKEN: usize = 960;
 async fn engine() -> Arc<Engine> {
     static ENGINE: OnceCell<Arc<Engine>> = OnceCell::const_new();
     let engine = ENGINE.get_or_init(|| async {
-        let engine = tokio::task::spawn_blocking(load).await.unwrap();
+        let engine = tokio::task::spawn_blocking(|| support::engine::load(support::bundle_3().dir))
+            .await
+            .unwrap();
         engine
             .add_voice("saved", "Saved", TRANSCRIPT, prompt())
             .await
@@ -33,45 +35,9 @@ async fn engine() -> Arc<Engine> {
     engine.await.clone()
 }
 
-fn load() -> Arc<Engine> {
-    let voices = tempfile::tempdir().unwrap().keep();
-    Engine::load(EngineOptions {
-        bundle: support::bundle_3().dir,
-        voices_dir: voices.clone(),
-        onnxruntime: None,
-        threads: 2,
-        devices: "cpu".into(),
-        flow_cache: None,
-        left_context: None,
-        tensorrt_cache: voices,
-        concurrency: Some(4),
-        queue: 64,
-        deadline: Duration::from_secs(120),
-    })
-    .unwrap()
-}
-
-fn prompt() -> PromptAudio {
-    let (samples, rate) = support::prompt_wav();
-    PromptAudio::prepare(&samples, rate, "prompt").unwrap()
-}
-
 async fn speak(mode: Mode, text: &str, stream: bool) -> Result<Vec<f32>> {
-    let request = SpeechRequest {
-        id: "test".into(),
-        text: text.into(),
-        mode,
-        speed: 1.0,
-        seed: 7,
-        stream,
-    };
-    let mut speech = engine().await.speak(request).await?;
-    let mut samples = Vec::new();
-    while let Some(chunk) = speech.chunks.recv().await {
-        samples.extend(chunk?);
-    }
-    assert!(samples.iter().all(|v| v.is_finite() && v.abs() <= 1.0));
-    Ok(samples)
+    let speech = engine().await.speak(request(mode, text, stream)).await?;
+    Ok(support::engine::chunks(speech).await?.concat())
 }
 
 fn modes() -> Vec<Mode> {

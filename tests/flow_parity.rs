@@ -1,5 +1,5 @@
 //! The flow against the reference's own mels, and against itself: however an utterance is cut into runs, batched,
-//! shared or recomputed, its mel is that of one chunk-masked run.
+//! shared or recomputed, its mel is that of one chunk-masked run. On the exported tiny checkpoints of generations 2 and 3.
 #![allow(clippy::unwrap_used, reason = "a test stops where something is broken")]
 
 mod support;
@@ -12,11 +12,14 @@ use cosyserve::Error;
 use cosyserve::engine::flow_worker::{FlowWorker, PagedStream};
 use cosyserve::engine::turn::Turn;
 use cosyserve::engine::urgency::Urgency;
-use cosyserve::model::flow::{Attention, FlowRunner, Row};
+use cosyserve::model::flow::{Attention, Flow, FlowRunner, Row};
 use cosyserve::model::pages::{Page, PagePool};
-use cosyserve::model::{Mel, mel};
+use cosyserve::model::{Bundle, Mel, mel};
 use proptest::prelude::*;
-use support::{FlowCase, Golden, flow, flow_worker, keep_going, long_case, max_error};
+use support::{
+    FlowCase, Golden, bundle, bundle_3, flow, flow_of, flow_worker, flow_worker_of, keep_going, long_case,
+    max_error,
+};
 
 /// Same mel: what is left of f32 rounding when runs differ in shape.
 const SAME: f32 = 1e-4;
@@ -24,9 +27,14 @@ const CHUNK: usize = 25;
 const LOOKAHEAD: usize = 3;
 const RATIO: usize = 2;
 
+/// The models, and how their goldens end.
+fn generations() -> [(Bundle, u32); 2] {
+    [(bundle(), 2), (bundle_3(), 3)]
+}
+
 /// One run over everything, nothing kept.
-fn evaluate(case: &FlowCase, attention: Attention, to: usize) -> Mel {
-    let mut runner = FlowRunner::new(flow(), 0).unwrap();
+fn evaluate(flow: Flow, case: &FlowCase, attention: Attention, to: usize) -> Mel {
+    let mut runner = FlowRunner::new(flow, 0).unwrap();
     let row = Row {
         voice: &case.voice,
         tokens: &case.tokens,
@@ -40,7 +48,11 @@ fn evaluate(case: &FlowCase, attention: Attention, to: usize) -> Mel {
 }
 
 fn chunked(case: &FlowCase, left: Option<usize>) -> Mel {
-    evaluate(case, Attention::Chunked { left }, case.tokens.len())
+    chunked_by(flow(), case, left)
+}
+
+fn chunked_by(flow: Flow, case: &FlowCase, left: Option<usize>) -> Mel {
+    evaluate(flow, case, Attention::Chunked { left }, case.tokens.len())
 }
 
 /// The mel of a stream that is asked for chunks when `upto` tokens are there, and then for the rest.
@@ -56,44 +68,63 @@ fn streamed(stream: &mut PagedStream, tokens: &[i64], upto: &[usize]) -> Mel {
 /// Guarantees the flow's mel in every case of the goldens: streaming or not, final or not, with prompt or without.
 #[test]
 fn goldens() {
-    let golden = Golden::open("flow_2");
-    for (name, attention, finalize) in [
-        ("final1_stream1", Attention::Chunked { left: None }, true),
-        ("final1_stream0", Attention::Full, true),
-        ("final0_stream1", Attention::Chunked { left: None }, false),
-        ("final0_stream0", Attention::Full, false),
-        ("noprompt_final1_stream0", Attention::Full, true),
-    ] {
-        let case = FlowCase::read(&golden, name);
-        let to = case.tokens.len() - if finalize { 0 } else { LOOKAHEAD };
-        let mel = evaluate(&case, attention, to);
-        let worst = max_error(&mel.data, &golden.floats(&format!("{name}/mel")));
-        println!("flow {name}: max mel error {worst:.2e}");
-        assert!(worst <= 2e-3, "{name}: {worst}");
+    for (bundle, generation) in generations() {
+        let golden = Golden::open(&format!("flow_{generation}"));
+        for (name, attention, finalize) in [
+            ("final1_stream1", Attention::Chunked { left: None }, true),
+            ("final1_stream0", Attention::Full, true),
+            ("final0_stream1", Attention::Chunked { left: None }, false),
+            ("final0_stream0", Attention::Full, false),
+            ("noprompt_final1_stream0", Attention::Full, true),
+        ] {
+            let case = FlowCase::read(&golden, name);
+            let to = case.tokens.len() - if finalize { 0 } else { LOOKAHEAD };
+            let mel = evaluate(flow_of(&bundle), &case, attention, to);
+            let worst = max_error(&mel.data, &golden.floats(&format!("{name}/mel")));
+            println!("generation {generation}, flow {name}: max mel error {worst:.2e}");
+            assert!(worst <= 2e-3, "generation {generation}, {name}: {worst}");
+        }
     }
 }
 
 /// Guarantees that a stream makes the reference's chunks, and a last one as the flow was trained to: chunk-masked.
 #[test]
 fn streams_make_the_references_chunks() {
-    let golden = Golden::open("stream_2");
-    let case = FlowCase::read(&golden, "stream");
-    let worker = flow_worker(None);
-    let mut stream = case.open(&worker);
-    let mut made = Mel::default();
-    for chunk in [0, 1] {
-        let n = golden.ints(&format!("stream/chunk{chunk}/n_token"))[0] as usize;
-        let new = stream.chunk(&case.tokens[..n], false, &keep_going).unwrap();
-        made = mel::join(&made, &new);
-        let expected = golden.floats(&format!("stream/chunk{chunk}/mel"));
-        let error = max_error(&made.data, &expected);
-        println!("stream chunk {chunk}: max mel error {error:.2e}");
-        assert!(error <= 2e-3, "chunk {chunk}: {error}");
+    for (bundle, generation) in generations() {
+        let golden = Golden::open(&format!("stream_{generation}"));
+        let case = FlowCase::read(&golden, "stream");
+        let worker = flow_worker_of(flow_of(&bundle), None);
+        let mut stream = case.open(&worker);
+        let mut made = Mel::default();
+        for chunk in [0, 1] {
+            let n = golden.ints(&format!("stream/chunk{chunk}/n_token"))[0] as usize;
+            let new = stream.chunk(&case.tokens[..n], false, &keep_going).unwrap();
+            made = mel::join(&made, &new);
+            let expected = golden.floats(&format!("stream/chunk{chunk}/mel"));
+            let error = max_error(&made.data, &expected);
+            println!("generation {generation}, stream chunk {chunk}: max mel error {error:.2e}");
+            assert!(error <= 2e-3, "generation {generation}, chunk {chunk}: {error}");
+        }
+        made = mel::join(&made, &stream.chunk(&case.tokens, true, &keep_going).unwrap());
+        let error = max_error(&made.data, &chunked_by(flow_of(&bundle), &case, None).data);
+        println!("generation {generation}, stream, all chunks: max difference {error:.2e}");
+        assert!(error <= SAME, "generation {generation}: {error}");
     }
-    made = mel::join(&made, &stream.chunk(&case.tokens, true, &keep_going).unwrap());
-    let error = max_error(&made.data, &chunked(&case, None).data);
-    println!("stream, all chunks: max difference {error:.2e}");
-    assert!(error <= SAME, "{error}");
+}
+
+/// Guarantees the same of generation 3 for hops of some lengths; its graphs keep other state than generation 2's, which
+/// the tests below look at closely.
+#[test]
+fn generation_3s_hops_do_not_matter() {
+    let case = FlowCase::read(&Golden::open("stream_3"), "stream");
+    let whole = chunked_by(flow_of(&bundle_3()), &case, None);
+    let worker = flow_worker_of(flow_of(&bundle_3()), None);
+    for upto in [vec![5], vec![30, 55, 80], vec![13, 14, 90], vec![99, 100]] {
+        let made = streamed(&mut case.open(&worker), &case.tokens, &upto);
+        let error = max_error(&made.data, &whole.data);
+        println!("tokens at {upto:?}: {error:.2e}");
+        assert!(error <= SAME, "{upto:?}: {error}");
+    }
 }
 
 static HOPS: LazyLock<(FlowWorker, Vec<(FlowCase, Mel)>)> = LazyLock::new(|| {

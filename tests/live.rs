@@ -8,12 +8,12 @@
 
 mod support;
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use cosyserve::engine::{Engine, EngineOptions, LiveText, Mode, PromptAudio, SpeechRequest, SpeechStream};
+use cosyserve::engine::{Engine, LiveText, Mode, SpeechStream};
 use cosyserve::{Error, Result};
+use support::engine::{bundled, chunks, load, prompt, request};
 use tokio::sync::OnceCell;
 
 const STORY: &str = "Once upon a time, a small boat left the harbour before the sun was up, and nobody on the shore knew \
@@ -22,44 +22,8 @@ const TRANSCRIPT: &str = "I hope you will do better than me.";
 
 async fn engine() -> Arc<Engine> {
     static ENGINE: OnceCell<Arc<Engine>> = OnceCell::const_new();
-    let bundled = support::root("onnx/bundled");
-    let dir = std::env::var_os("COSYSERVE_TEST_MODEL").map_or(bundled, PathBuf::from);
-    let engine = ENGINE.get_or_init(|| async { tokio::task::spawn_blocking(|| load(dir)).await.unwrap() });
-    engine.await.clone()
-}
-
-fn load(bundle: PathBuf) -> Arc<Engine> {
-    let voices = tempfile::tempdir().unwrap().keep();
-    Engine::load(EngineOptions {
-        bundle,
-        voices_dir: voices.clone(),
-        onnxruntime: None,
-        threads: 2,
-        devices: "cpu".into(),
-        flow_cache: None,
-        left_context: None,
-        tensorrt_cache: voices,
-        concurrency: Some(4),
-        queue: 16,
-        deadline: Duration::from_secs(120),
-    })
-    .unwrap()
-}
-
-fn prompt() -> PromptAudio {
-    let (samples, rate) = support::prompt_wav();
-    PromptAudio::prepare(&samples, rate, "prompt").unwrap()
-}
-
-fn request(mode: Mode) -> SpeechRequest {
-    SpeechRequest {
-        id: "live".into(),
-        text: String::new(),
-        mode,
-        speed: 1.0,
-        seed: 7,
-        stream: true,
-    }
+    let loaded = || async { tokio::task::spawn_blocking(|| load(bundled())).await.unwrap() };
+    ENGINE.get_or_init(loaded).await.clone()
 }
 
 fn preset(engine: &Engine) -> Mode {
@@ -69,16 +33,11 @@ fn preset(engine: &Engine) -> Mode {
 }
 
 async fn begin(engine: &Engine, mode: Mode) -> (LiveText, SpeechStream) {
-    engine.speak_live(request(mode)).await.unwrap()
+    engine.speak_live(request(mode, "", true)).await.unwrap()
 }
 
-async fn listen(mut speech: SpeechStream) -> Result<Vec<f32>> {
-    let mut samples = Vec::new();
-    while let Some(chunk) = speech.chunks.recv().await {
-        samples.extend(chunk?);
-    }
-    assert!(samples.iter().all(|v| v.is_finite() && v.abs() <= 1.0));
-    Ok(samples)
+async fn listen(speech: SpeechStream) -> Result<Vec<f32>> {
+    Ok(chunks(speech).await?.concat())
 }
 
 /// Speaks a text that comes in pieces of so many characters.

@@ -6,6 +6,8 @@
     reason = "a test stops where its fixture is broken"
 )]
 
+pub mod engine;
+
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -55,12 +57,21 @@ fn open(dir: &str) -> Bundle {
 
 /// The flow of [`bundle`] on the CPU.
 pub fn flow() -> Flow {
-    Flow::load(runtime(), &bundle(), Device::Cpu).unwrap()
+    flow_of(&bundle())
+}
+
+/// The flow of a bundle on the CPU.
+pub fn flow_of(bundle: &Bundle) -> Flow {
+    Flow::load(runtime(), bundle, Device::Cpu).unwrap()
 }
 
 /// A worker over [`flow`] with pages for a minute of speech.
 pub fn flow_worker(left_chunks: Option<usize>) -> FlowWorker {
-    let flow = flow();
+    flow_worker_of(flow(), left_chunks)
+}
+
+/// Likewise over any flow.
+pub fn flow_worker_of(flow: Flow, left_chunks: Option<usize>) -> FlowWorker {
     let bytes = 60 * flow.page_bytes();
     FlowWorker::start(flow, None, bytes, left_chunks).unwrap()
 }
