@@ -68,6 +68,25 @@ def lent(lender: Path) -> dict[str, Path]:
     return files
 
 
+def unet_stage(d: Drawn, name: str, inside: int, s: Any, norm: int) -> None:
+    """One residual block of a U-Net and its transformer blocks; `norm`: where a block keeps its norm."""
+    c, inner = s.channels, s.estimator_heads * s.head_dim
+    d.layer(f"{name}0.mlp.1", c, 4 * c)
+    for block, width in (("block1", inside), ("block2", c)):
+        d.layer(f"{name}0.{block}.block.0", c, width, 3)
+        d.norm(f"{name}0.{block}.block.{norm}", c)
+    d.layer(f"{name}0.res_conv", c, inside, 1)
+    for i in range(s.blocks):
+        t = f"{name}1.{i}."
+        for part in "qkv":
+            d.layer(f"{t}attn1.to_{part}", inner, c, bias=False)
+        d.layer(f"{t}attn1.to_out.0", c, inner)
+        d.layer(f"{t}ff.net.0.proj", 4 * c, c)
+        d.layer(f"{t}ff.net.2", c, 4 * c)
+        d.norm(f"{t}norm1", c)
+        d.norm(f"{t}norm3", c)
+
+
 def residual(d: Drawn, name: str, width: int, kernel: int) -> None:
     for i in range(3):
         d.layer(f"{name}convs1.{i}", width, width, kernel)

@@ -141,7 +141,7 @@ pub fn cut_long(segments: Vec<String>, mut count: impl FnMut(&str) -> Result<usi
 }
 
 /// The byte after the break nearest the middle, looking at the middle half only: sentence mark or comma, else space,
-/// else simply the middle, but not inside a tag such as "[AH0]".
+/// else simply the middle, but not inside a tag such as `[AH0]`.
 fn middle(text: &str) -> usize {
     let (low, high, centre) = (text.len() / 4, text.len() * 3 / 4, text.len() / 2);
     let near = |wanted: &dyn Fn(char) -> bool| {

@@ -1,5 +1,5 @@
 //! Tags that a text may hold and that must reach the tokenizer as they are, though normalisation would read the digit in
-//! them: generation 3's phonemes, as in "[HH][AH0][L][OW1]". (Tags without a digit, "[j][ǐ]" or "[breath]", pass
+//! them: generation 3's phonemes, as in `[HH][AH0][L][OW1]`. (Tags without a digit, `[j][ǐ]` or `[breath]`, pass
 //! normalisation anyway.)
 
 /// While a text is normalised, tag number n stands as this character plus n: one of no language, and no digit.

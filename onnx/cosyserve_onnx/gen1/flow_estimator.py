@@ -9,15 +9,14 @@ In an int8 graph the transformers' linear layers and the middle blocks' convolut
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from ..errors import ExportError
-from ..graph import F16, F32, I64, MS, Graph, Numbers
+from ..euler import EulerStep
+from ..graph import MS, Graph, Numbers
 from ..hyper_yaml import Tagged
 from ..layers import Weights, add_norm, conv_matrix, length_of, linear, matmul, mish
-from ..solver import Solver, time_table
+from ..solver import Solver
 from .masked import Frames, conv, down, group_norm, halved, up
 from .relative import blocked
 
@@ -25,41 +24,34 @@ EPS = 1e-5
 GROUPS = 8  # Matcha-TTS's default
 
 
-class _Estimator:
+class _Estimator(EulerStep):
     """Builds one graph; holds what every block needs."""
 
     def __init__(self, config: Tagged, weights: Weights, bins: int, solver: Solver, numbers: Numbers):
         if config.get("act_fn", "gelu") != "gelu":
             raise ExportError(f"estimator act_fn {config['act_fn']!r} is not supported, only gelu")
-        self.g = Graph("flow_estimator", numbers)
-        self.config, self.w, self.bins, self.solver = config, weights, bins, solver
+        super().__init__(weights, bins, solver, numbers)
+        self.config = config
         self.heads = int(config["num_heads"])
-        self.half = numbers.compute == F16
         self.levels = len(config["channels"])
         middle = [f"mid_blocks.{i}" for i in range(weights.count("mid_blocks"))]
         downs, ups = ([f"{kind}_blocks.{i}" for i in range(self.levels)] for kind in ("down", "up"))
         self.stages = [*downs, *middle, *ups]
 
     def build(self) -> Graph:
-        g, bins = self.g, self.bins
-        shape = ["B", bins, "N"]
-        x, mu = g.input("x", F32, shape), g.input("mu", F32, shape)
-        spks, cond = g.input("spks", F32, ["B", bins]), g.input("cond", F32, shape)
-        self.step, valid = g.input("step", I64, []), g.input("valid", I64, ["B"])
-        self.times = dict(zip(self.stages, self._times(), strict=True))
-        rates = [Frames.of(g, length_of(g, x, 2), g("Concat", valid, valid, axis=0))]
+        g = self.g
+        x, mu, spks, cond = self.inputs()
+        times = self.block_times(self.stages, int(self.config["in_channels"]))
+        self.times = dict(zip(self.stages, times, strict=True))
+        rates = [Frames.of(g, length_of(g, x, 2), g("Concat", self.valid, self.valid, axis=0))]
         while len(rates) < self.levels:
             rates.append(halved(g, rates[-1]))
         hidden = [self._hidden(r) for r in rates]
-        h = self._body(self._gather_inputs(x, mu, spks, cond), rates, hidden)
+        h = self._body(self.side_by_side(x, mu, spks, cond), rates, hidden)
         h = self._block(h, rates[0], "final_block", rough=False)
         final = self.w.sub("final_proj")
         h = linear(g, h, final["weight"][:, :, 0], final["bias"], "final_proj")
-        velocity = g("Transpose", h, perm=[0, 2, 1])
-        velocity = g("Cast", velocity, to=F32) if self.half else velocity
-        g.output("x_next", F32, shape, self._euler(x, velocity))
-        g.output("velocity", F32, ["2B", bins, "N"], velocity)
-        return g
+        return self.outputs(x, h)
 
     def _body(self, h: str, rates: list[Frames], hidden: list[str]) -> str:
         """Down, along the bottom and up again, every level's result kept for the way up."""
@@ -89,36 +81,6 @@ class _Estimator:
         g = self.g
         length = g("Unsqueeze", frames.length, g.ints(0))
         return g("Expand", frames.key_mask(g, blocked(g)), g("Concat", g.ints(1, 1), length, g.ints(1), axis=0))
-
-    def _constant(self, table: np.ndarray, kind: Any) -> str:
-        """table[step]"""
-        return self.g("Gather", self.g.const(table, kind), self.step, axis=0)
-
-    def _gather_inputs(self, x: str, mu: str, spks: str, cond: str) -> str:
-        """[2 B, N, 4 * bins]: the network sees x, mu, speaker and prompt mel side by side, or x and zeros."""
-        g = self.g
-        spread = g("Expand", g("Unsqueeze", spks, g.ints(2)), g("Shape", x))
-        given = g("Concat", x, mu, spread, cond, axis=1)
-        only_x = np.repeat(np.float32([1, 0, 0, 0]), self.bins).reshape(1, -1, 1)
-        h = g("Concat", given, g("Mul", given, g.const(only_x)), axis=0)
-        h = g("Transpose", h, perm=[0, 2, 1])
-        return g("Cast", h, to=F16) if self.half else h
-
-    def _euler(self, x: str, velocity: str) -> str:
-        """x + dt ((1 + cfg) v_with - cfg v_without)"""
-        g, rate = self.g, np.float32(self.solver.cfg_rate)
-        with_condition, without = g("Split", velocity, out=2, axis=0)
-        guided = g("Sub", g("Mul", with_condition, g.const(1 + rate)), g("Mul", without, g.const(rate)))
-        return g("Add", x, g("Mul", guided, self._constant(self.solver.times()[1], np.float32)))
-
-    def _times(self) -> list[str]:
-        """Per residual block [width]: its own projection of the step's time embedding."""
-        g = self.g
-        projections = [self.w.sub(f"{stage}.0.mlp.1") for stage in self.stages]
-        table = time_table(self.w.sub("time_mlp"), projections, int(self.config["in_channels"]), self.solver)
-        row = g("Gather", g.raw(table.astype(np.float16 if self.half else np.float32), "times"), self.step, axis=0)
-        widths = [p["bias"].size for p in projections]
-        return g("Split", row, g.ints(*widths), out=len(widths), axis=0)
 
     def _block(self, x: str, frames: Frames, name: str, rough: bool) -> str:
         """Convolution, group norm, Mish."""

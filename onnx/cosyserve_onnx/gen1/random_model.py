@@ -11,7 +11,7 @@ import numpy as np
 
 from .. import hyper_yaml
 from ..drawn import BINS, SPEAKER, Drawn
-from ..random_model import NEVER, RATIO, RandomCheckpoint, lent, residual
+from ..random_model import NEVER, RATIO, RandomCheckpoint, lent, residual, unet_stage
 
 SPEECH_TOKENS = 4096
 PROMPT_TOKENS = 174  # of the voice with a prompt: 3.5 s
@@ -167,32 +167,13 @@ def _estimator(d: Drawn, name: str, s: Size) -> None:
     widths = {"down_blocks.0": 4 * BINS, "down_blocks.1": c, "up_blocks.0": 2 * c, "up_blocks.1": 2 * c}
     widths |= {f"mid_blocks.{i}": c for i in range(s.middle)}
     for stage, inside in widths.items():
-        _stage(d, f"{name}{stage}.", inside, s)
+        unet_stage(d, f"{name}{stage}.", inside, s, norm=1)
     for part, taps in (("down_blocks.0.2.conv", 3), ("down_blocks.1.2", 3), ("up_blocks.0.2.conv", 4),
                        ("up_blocks.1.2", 3), ("final_block.block.0", 3)):  # fmt: skip
         d.layer(f"{name}{part}", c, c, taps)
     d.norm(f"{name}final_block.block.1", c)
     d.layer(f"{name}final_proj", BINS, c, 1, gain=0.7)
     d.vector(f"{name}final_proj.bias", BINS, 0.5, -5.0)
-
-
-def _stage(d: Drawn, name: str, inside: int, s: Size) -> None:
-    """One residual block and its transformer blocks."""
-    c, inner = s.channels, s.estimator_heads * s.head_dim
-    d.layer(f"{name}0.mlp.1", c, 4 * c)
-    for block, width in (("block1", inside), ("block2", c)):
-        d.layer(f"{name}0.{block}.block.0", c, width, 3)
-        d.norm(f"{name}0.{block}.block.1", c)
-    d.layer(f"{name}0.res_conv", c, inside, 1)
-    for i in range(s.blocks):
-        t = f"{name}1.{i}."
-        for part in "qkv":
-            d.layer(f"{t}attn1.to_{part}", inner, c, bias=False)
-        d.layer(f"{t}attn1.to_out.0", c, inner)
-        d.layer(f"{t}ff.net.0.proj", 4 * c, c)
-        d.layer(f"{t}ff.net.2", c, 4 * c)
-        d.norm(f"{t}norm1", c)
-        d.norm(f"{t}norm3", c)
 
 
 def hift_state(s: Size, seed: int) -> Drawn:

@@ -18,18 +18,18 @@ from typing import Any
 import numpy as np
 
 from ..errors import ExportError
-from ..euler import EulerStep
-from ..graph import F16, MS, Graph, Numbers
+from ..euler import PagedEulerStep
+from ..graph import MS, Graph, Numbers
 from ..hyper_yaml import Tagged
 from ..layers import Weights, add_norm, conv_matrix, layer_norm, linear, matmul, mish, window_places
 from ..paging import Tails
-from ..solver import Solver, time_table
+from ..solver import Solver
 
 EPS = 1e-5
 TAPS = 3  # of every causal convolution
 
 
-class _Estimator(EulerStep):
+class _Estimator(PagedEulerStep):
     """Builds one graph; holds what every block needs."""
 
     def __init__(self, config: Tagged, weights: Weights, bins: int, solver: Solver, numbers: Numbers):
@@ -49,8 +49,8 @@ class _Estimator(EulerStep):
         x, mu, spks, cond = self.open(int(self.config["static_chunk_size"]))
         self.tails = Tails(self.arenas, self._widths(), self.tail_rows)
         self.places = window_places(g, self.length, TAPS)
-        self.times = self._times()
-        h = self._body(self._gather_inputs(x, mu, spks, cond))
+        self.times = self.block_times(self.stages, int(self.config["in_channels"]))
+        h = self._body(self.side_by_side(x, mu, spks, cond))
         h = self._causal_block(h, "final_block")
         self.tails.close()
         final = self.w.sub("final_proj")
@@ -78,25 +78,6 @@ class _Estimator(EulerStep):
         h = self.g("Concat", h, skip, axis=2)
         h = self._stage(h, len(self.stages) - 1)
         return self._causal_conv(h, "up_blocks.0.2")
-
-    def _gather_inputs(self, x: str, mu: str, spks: str, cond: str) -> str:
-        """[2 B, N, 4 * bins]: the network sees x, mu, speaker and prompt mel side by side, or x and zeros."""
-        g = self.g
-        spread = g("Expand", g("Unsqueeze", spks, g.ints(2)), g("Shape", x))
-        given = g("Concat", x, mu, spread, cond, axis=1)
-        only_x = np.repeat(np.float32([1, 0, 0, 0]), self.bins).reshape(1, -1, 1)
-        h = g("Concat", given, g("Mul", given, g.const(only_x)), axis=0)
-        h = g("Transpose", h, perm=[0, 2, 1])
-        return g("Cast", h, to=F16) if self.half else h
-
-    def _times(self) -> list[str]:
-        """Per residual block [width]: its own projection of the step's time embedding."""
-        g = self.g
-        projections = [self.w.sub(f"{stage}.0.mlp.1") for stage in self.stages]
-        table = time_table(self.w.sub("time_mlp"), projections, int(self.config["in_channels"]), self.solver)
-        row = g("Gather", g.raw(table.astype(np.float16 if self.half else np.float32), "times"), self.step, axis=0)
-        widths = [p["bias"].size for p in projections]
-        return g("Split", row, g.ints(*widths), out=len(widths), axis=0)
 
     def _causal_conv(self, x: str, name: str, rough: bool = False) -> str:
         """A torch Conv1d that sees two past frames."""

@@ -11,7 +11,7 @@ import numpy as np
 
 from .. import hyper_yaml
 from ..drawn import BINS, SPEAKER, SPEECH_TOKENS, Drawn
-from ..random_model import NEVER, RATIO, RandomCheckpoint, lent, residual
+from ..random_model import NEVER, RATIO, RandomCheckpoint, lent, residual, unet_stage
 
 STOPS = {2: 3, 3: 200}  # rows and outputs behind the speech tokens
 UP_LAYERS = 4  # of the encoder behind the upsampling; the reference fixes it
@@ -171,34 +171,15 @@ def _estimator(d: Drawn, name: str, s: Size) -> None:
     c, time = s.channels, 4 * s.channels
     d.layer(f"{name}time_mlp.linear_1", time, 4 * BINS)
     d.layer(f"{name}time_mlp.linear_2", time, time)
-    _stage(d, f"{name}down_blocks.0.", 4 * BINS, s)
+    unet_stage(d, f"{name}down_blocks.0.", 4 * BINS, s, norm=2)
     for i in range(s.middle):
-        _stage(d, f"{name}mid_blocks.{i}.", c, s)
-    _stage(d, f"{name}up_blocks.0.", 2 * c, s)
+        unet_stage(d, f"{name}mid_blocks.{i}.", c, s, norm=2)
+    unet_stage(d, f"{name}up_blocks.0.", 2 * c, s, norm=2)
     for part in ("down_blocks.0.2", "up_blocks.0.2", "final_block.block.0"):
         d.layer(f"{name}{part}", c, c, 3)
     d.norm(f"{name}final_block.block.2", c)
     d.layer(f"{name}final_proj", BINS, c, 1, gain=0.7)
     d.vector(f"{name}final_proj.bias", BINS, 0.5, -5.0)
-
-
-def _stage(d: Drawn, name: str, inside: int, s: Size) -> None:
-    """One residual block and its transformer blocks."""
-    c, inner = s.channels, s.estimator_heads * s.head_dim
-    d.layer(f"{name}0.mlp.1", c, 4 * c)
-    for block, width in (("block1", inside), ("block2", c)):
-        d.layer(f"{name}0.{block}.block.0", c, width, 3)
-        d.norm(f"{name}0.{block}.block.2", c)
-    d.layer(f"{name}0.res_conv", c, inside, 1)
-    for i in range(s.blocks):
-        t = f"{name}1.{i}."
-        for part in "qkv":
-            d.layer(f"{t}attn1.to_{part}", inner, c, bias=False)
-        d.layer(f"{t}attn1.to_out.0", c, inner)
-        d.layer(f"{t}ff.net.0.proj", 4 * c, c)
-        d.layer(f"{t}ff.net.2", c, 4 * c)
-        d.norm(f"{t}norm1", c)
-        d.norm(f"{t}norm3", c)
 
 
 def hift_state(s: Size, seed: int, causal: bool = False) -> Drawn:

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import ExportError
-from ..euler import EulerStep
+from ..euler import PagedEulerStep
 from ..graph import F16, F32, MS, Graph, Numbers
 from ..hyper_yaml import Tagged
 from ..layers import Weights, linear, matmul, mish, window_places
@@ -36,7 +36,7 @@ MODULATIONS = 8  # vectors per block: see _modulations
 BLOCKS_A_SPLIT = 3  # ONNX Runtime's CUDA Split copies its addresses from the host above 32 outputs
 
 
-class _DiT(EulerStep):
+class _DiT(PagedEulerStep):
     """Builds one graph; holds what every block needs."""
 
     def __init__(self, config: Tagged, weights: Weights, bins: int, solver: Solver, numbers: Numbers):
