@@ -5,6 +5,7 @@
 //! of large bodies run on the blocking pool, each with a bound in [`crate::limits`].
 
 pub mod auth;
+pub mod encoding;
 pub mod error;
 pub mod http;
 mod lax;

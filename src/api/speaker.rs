@@ -6,7 +6,7 @@ use futures::future::BoxFuture;
 
 use crate::{
     Result,
-    engine::{Engine, ModelInfo, PromptAudio, SpeechRequest, SpeechStream, VoiceInfo},
+    engine::{Engine, LiveText, ModelInfo, PromptAudio, SpeechRequest, SpeechStream, VoiceInfo},
 };
 
 /// Something that speaks: the [`Engine`], or a stand-in in tests. See the engine's methods of the same names.
@@ -17,6 +17,8 @@ pub trait Speaker: Send + Sync + 'static {
     fn voices(&self) -> Vec<VoiceInfo>;
     /// Starts a synthesis once it is admitted.
     fn speak(&self, request: SpeechRequest) -> BoxFuture<'_, Result<SpeechStream>>;
+    /// Starts a synthesis of a text that streams in.
+    fn speak_live(&self, request: SpeechRequest) -> BoxFuture<'_, Result<(LiveText, SpeechStream)>>;
     /// Makes a voice and saves it, replacing a saved voice of that id.
     fn add_voice(
         &self,
@@ -40,6 +42,10 @@ impl Speaker for Engine {
 
     fn speak(&self, request: SpeechRequest) -> BoxFuture<'_, Result<SpeechStream>> {
         Box::pin(self.speak(request))
+    }
+
+    fn speak_live(&self, request: SpeechRequest) -> BoxFuture<'_, Result<(LiveText, SpeechStream)>> {
+        Box::pin(self.speak_live(request))
     }
 
     fn add_voice(

@@ -103,6 +103,25 @@ pub(super) fn text() -> (LiveText, Pieces) {
     (LiveText(sender), Pieces(receiver))
 }
 
+/// What a sender sent, read by a stand-in of the engine in tests of the api.
+#[cfg(test)]
+impl LiveText {
+    /// A text, and where its pieces arrive: characters, or `None` for a flush.
+    pub(crate) fn heard() -> (Self, impl futures::Stream<Item = Option<String>> + Send + Unpin) {
+        let (text, pieces) = text();
+        let heard = futures::stream::unfold(pieces, |mut pieces| {
+            Box::pin(async move {
+                let piece = match pieces.0.recv().await? {
+                    Piece::Text(text) => Some(text),
+                    Piece::Flush => None,
+                };
+                Some((piece, pieces))
+            })
+        });
+        (text, heard)
+    }
+}
+
 /// Reads a text on a thread of its own, `whole` sentence by sentence or word by word; `worker` is the language model's.
 pub(super) fn read(stages: Arc<Stages>, whole: bool, pieces: Pieces, worker: Arc<Signal>) -> LiveSegments {
     let (sender, segments) = sync_channel(limits::LIVE_SEGMENTS_AHEAD);

@@ -8,14 +8,14 @@ use std::{
     time::Duration,
 };
 
-use futures::future::BoxFuture;
+use futures::{StreamExt, future::BoxFuture};
 use parking_lot::Mutex;
 use tokio::sync::mpsc;
 
 use crate::{
     Error, Result,
     api::Speaker,
-    engine::{Mode, ModelInfo, PromptAudio, SpeechRequest, SpeechStream, Target, VoiceInfo},
+    engine::{LiveText, Mode, ModelInfo, PromptAudio, SpeechRequest, SpeechStream, Target, VoiceInfo},
 };
 
 /// Samples of one chunk: a quarter of a second.
@@ -31,8 +31,10 @@ pub struct Fake {
     pub saved: Mutex<Vec<(VoiceInfo, String, PromptAudio)>>,
     /// Chunks of the endless speech that were taken.
     pub endless: Arc<AtomicUsize>,
-    /// Endless speeches whose listener left.
+    /// Speeches whose listener left.
     pub dropped: Arc<AtomicUsize>,
+    /// Flushes of texts that stream in.
+    pub flushes: Arc<AtomicUsize>,
 }
 
 impl Default for Fake {
@@ -49,6 +51,7 @@ impl Default for Fake {
             saved: Mutex::default(),
             endless: Arc::default(),
             dropped: Arc::default(),
+            flushes: Arc::default(),
         }
     }
 }
@@ -63,7 +66,8 @@ impl Fake {
         self.voices().iter().any(|voice| voice.id == id)
     }
 
-    async fn say(&self, request: SpeechRequest) -> Result<SpeechStream> {
+    /// Refuses a voice that is not known.
+    fn check(&self, request: &SpeechRequest) -> Result<()> {
         if let Mode::Sft { voice }
         | Mode::Instruct { voice, .. }
         | Mode::Convert {
@@ -74,6 +78,42 @@ impl Fake {
         {
             return Err(Error::UnknownVoice(format!("spk_id: no voice {voice:?}")));
         }
+        Ok(())
+    }
+
+    /// A chunk for every piece of text, none for a flush; the samples say how many characters the piece had.
+    async fn say_live(&self, request: SpeechRequest) -> Result<(LiveText, SpeechStream)> {
+        self.check(&request)?;
+        self.requests.lock().push(request);
+        let (text, mut heard) = LiveText::heard();
+        let (sender, chunks) = mpsc::channel(1);
+        let (flushes, dropped) = (self.flushes.clone(), self.dropped.clone());
+        tokio::spawn(async move {
+            while let Some(piece) = heard.next().await {
+                let item = match piece.as_deref() {
+                    None => {
+                        flushes.fetch_add(1, Ordering::SeqCst);
+                        continue;
+                    }
+                    Some("fault") => Err(Error::Internal("/secret/path exploded".into())),
+                    Some(text) => Ok(vec![text.chars().count() as f32 / 1000.0; CHUNK]),
+                };
+                let last = item.is_err();
+                if sender.send(item).await.is_err() {
+                    dropped.fetch_add(1, Ordering::SeqCst);
+                    return;
+                }
+                if last {
+                    return;
+                }
+            }
+        });
+        let sample_rate = self.model.sample_rate;
+        Ok((text, SpeechStream { sample_rate, chunks }))
+    }
+
+    async fn say(&self, request: SpeechRequest) -> Result<SpeechStream> {
+        self.check(&request)?;
         let (seed, text) = (request.seed, request.text.clone());
         self.requests.lock().push(request);
         match text.as_str() {
@@ -132,6 +172,10 @@ impl Speaker for Fake {
 
     fn speak(&self, request: SpeechRequest) -> BoxFuture<'_, Result<SpeechStream>> {
         Box::pin(self.say(request))
+    }
+
+    fn speak_live(&self, request: SpeechRequest) -> BoxFuture<'_, Result<(LiveText, SpeechStream)>> {
+        Box::pin(self.say_live(request))
     }
 
     fn add_voice(
