@@ -1,8 +1,12 @@
 //! The HTTP routes, one file per group, and what lies around them (see [`layers`]).
 
+pub mod answers;
 pub mod body;
+pub mod docs;
 pub mod layers;
 pub mod openapi;
+pub mod pages;
+pub mod playground;
 pub mod root;
 pub mod speech;
 pub mod tts;
@@ -32,25 +36,31 @@ pub fn router(state: ApiState) -> Router {
         .route("/clone", post(voices::clone))
         .route("/upload_audio", post(upload::upload_audio))
         .route_layer(middleware::from_fn_with_state(state.clone(), layers::admit));
-    let lists = Router::new()
-        .route("/available_spks", get(voices::available_spks))
-        .route("/openapi.json", get(openapi::document));
+    let lists = Router::new().route("/available_spks", get(voices::available_spks));
     let closed = work
         .merge(lists)
         .route_layer(middleware::from_fn_with_state(state.clone(), layers::authorise));
     let open = Router::new()
         .route("/", get(root::welcome))
         .route("/health", get(root::health))
-        .route("/ready", get(root::ready));
+        .route("/ready", get(root::ready))
+        // The same for every server, so not behind the key; what one does with them is.
+        .route("/openapi.json", get(openapi::document))
+        .route("/docs", get(docs::enter))
+        .route("/docs/", get(docs::index))
+        .route("/docs/{part}", get(docs::part))
+        .route("/playground", get(playground::index))
+        .route("/playground/", get(playground::enter))
+        .route("/playground/{part}", get(playground::part));
     let routes = closed
         .merge(open)
-        .fallback(no_route)
+        .fallback(|uri: Uri| async move { no_route(uri.path()) })
         .method_not_allowed_fallback(wrong_method);
     layers::around(routes, &state).with_state(state)
 }
 
-async fn no_route(uri: Uri) -> ApiError {
-    let path: String = uri.path().chars().take(200).collect();
+fn no_route(path: &str) -> ApiError {
+    let path: String = path.chars().take(200).collect();
     ApiError::new(StatusCode::NOT_FOUND, format!("no such route: {path}"))
 }
 

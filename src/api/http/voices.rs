@@ -5,10 +5,13 @@ use axum::{
     extract::{Request, State},
 };
 
-use super::body;
+use super::{
+    answers::{KeyFailures, UploadFailures},
+    body,
+};
 use crate::api::{
     ApiState,
-    error::{ApiError, ErrorBody},
+    error::ApiError,
     prompt::{self, Recording},
     wire::{CloneForm, CloneRequest, Cloned, SpeakerEntry, Speakers, check_text, check_voice_name},
 };
@@ -18,7 +21,10 @@ use crate::limits;
 const PROMPT_AUDIO: &str = "prompt_audio";
 
 /// The voices: built-in ones, then saved ones.
-#[utoipa::path(get, path = "/available_spks", tag = "voices", responses((status = 200, body = Speakers)))]
+#[utoipa::path(
+    get, path = "/available_spks", tag = "voices", operation_id = "list_speakers",
+    responses((status = 200, description = "The voices", body = Speakers), KeyFailures)
+)]
 pub async fn available_spks(State(state): State<ApiState>) -> Json<Speakers> {
     let voices = state.speaker().voices().into_iter();
     let speakers = voices
@@ -32,15 +38,9 @@ pub async fn available_spks(State(state): State<ApiState>) -> Json<Speakers> {
 
 /// Makes a voice from a recording and saves it; it replaces a saved voice of that id.
 #[utoipa::path(
-    post, path = "/clone", tag = "voices",
+    post, path = "/clone", tag = "voices", operation_id = "clone_voice",
     request_body(content = CloneForm, content_type = "multipart/form-data"),
-    responses(
-        (status = 200, body = Cloned),
-        (status = 400, description = "A field is missing or empty; undecodable recording; a built-in voice has this id", body = ErrorBody),
-        (status = 413, description = "Recording too large", body = ErrorBody),
-        (status = 415, description = "Not a multipart form", body = ErrorBody),
-        (status = 500, description = "The voice could not be saved", body = ErrorBody),
-    )
+    responses((status = 200, description = "The voice was saved", body = Cloned), UploadFailures)
 )]
 pub async fn clone(State(state): State<ApiState>, request: Request) -> Result<Json<Cloned>, ApiError> {
     let mut form = body::form(request, &[PROMPT_AUDIO]).await?;
