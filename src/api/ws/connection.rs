@@ -305,12 +305,7 @@ impl Patience {
         let ends = [
             (heard + self.silence, close_code::POLICY, "no pong", self.silence),
             (active + self.idle, close_code::NORMAL, "no message", self.idle),
-            (
-                opened + self.session,
-                close_code::NORMAL,
-                "open",
-                self.session,
-            ),
+            (opened + self.session, close_code::NORMAL, "open", self.session),
         ];
         let [first, others @ ..] = ends;
         let (at, code, what, limit) = others

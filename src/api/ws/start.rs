@@ -142,7 +142,9 @@ impl Start {
                 let mode = |prompt| Mode::ZeroShot { prompt, prompt_text };
                 Voice::Recorded(recording()?, Box::new(mode))
             }
-            "cross_lingual" => Voice::Recorded(recording()?, Box::new(|prompt| Mode::CrossLingual { prompt })),
+            "cross_lingual" => {
+                Voice::Recorded(recording()?, Box::new(|prompt| Mode::CrossLingual { prompt }))
+            }
             "instruct2" => {
                 let instruct_text = instruct_text()?;
                 let mode = |prompt| Mode::InstructPrompt {
