@@ -71,7 +71,7 @@ pub const LIVE_AUDIO_BYTES: usize = 4_800;
 pub const LIVE_AHEAD_MIN: f64 = 0.1;
 /// Greatest `ahead`.
 pub const LIVE_AHEAD_MAX: f64 = 60.0;
-/// WebSocket connections open at once; one more is told to come back.
+/// WebSocket connections open at once, beside [`CONNECTIONS`]; one more is told to come back.
 pub const WS_CONNECTIONS: usize = 512;
 /// Bytes of one WebSocket message. The largest carry a recording in base64: 30 s at 24 kHz are 1.9 MB as WAV. 1 GiB if all
 /// connections send one at once.

@@ -3,7 +3,7 @@
 //! It has two halves that wait for each other only where messages must keep their order: this one reads, hands text to
 //! the utterance's session and orders answers; the [`Writer`] sends.
 
-use std::{pin::pin, time::Duration};
+use std::pin::pin;
 
 use axum::{
     extract::ws::{Message, Utf8Bytes, WebSocket, close_code},
@@ -18,6 +18,7 @@ use tokio::{
 
 use super::{
     message::{ClientMessage, ServerMessage},
+    patience::Patience,
     start::Start,
     writer::{Ended, Order, Speaking, Writer},
 };
@@ -31,30 +32,6 @@ use crate::{
     },
     limits,
 };
-
-/// How long a connection on which nothing is being spoken is kept.
-#[derive(Debug, Clone, Copy)]
-pub struct Patience {
-    /// Time between two pings to the client.
-    pub ping: Duration,
-    /// Longest time without a sign of life.
-    pub silence: Duration,
-    /// Longest time without a message.
-    pub idle: Duration,
-    /// Age of the connection.
-    pub session: Duration,
-}
-
-impl Default for Patience {
-    fn default() -> Self {
-        Self {
-            ping: limits::WS_PING,
-            silence: limits::WS_SILENCE,
-            idle: limits::WS_IDLE,
-            session: limits::WS_SESSION,
-        }
-    }
-}
 
 /// A connection that is about to open.
 pub struct Connection {
@@ -296,21 +273,5 @@ fn over_is_fine(sent: Result<()>) -> Result<(), ApiError> {
     match sent {
         Err(Error::Cancelled) => Ok(()),
         other => Ok(other?),
-    }
-}
-
-impl Patience {
-    /// When a connection on which nothing is being spoken ends, with which code, and why.
-    fn ends(&self, opened: Instant, heard: Instant, active: Instant) -> (Instant, u16, String) {
-        let ends = [
-            (heard + self.silence, close_code::POLICY, "no pong", self.silence),
-            (active + self.idle, close_code::NORMAL, "no message", self.idle),
-            (opened + self.session, close_code::NORMAL, "open", self.session),
-        ];
-        let [first, others @ ..] = ends;
-        let (at, code, what, limit) = others
-            .into_iter()
-            .fold(first, |one, other| if other.0 < one.0 { other } else { one });
-        (at, code, format!("{what} for {} s", limit.as_secs()))
     }
 }

@@ -2,6 +2,7 @@
 
 mod connection;
 mod message;
+mod patience;
 mod start;
 mod writer;
 
@@ -19,7 +20,7 @@ use axum::{
 use serde_json::{Map, Value};
 use tracing::Instrument;
 
-pub use self::connection::Patience;
+pub use self::patience::Patience;
 use self::{connection::Connection, start::Start};
 use crate::{
     api::{
@@ -99,16 +100,13 @@ pub(crate) fn open(
         line: line.clone(),
         patience,
     };
-    let span = tracing::Span::current();
+    let (span, holds) = (tracing::Span::current(), (line.clone(), place));
     let mut response = upgrade
         .max_message_size(limits::WS_MESSAGE_BYTES)
         .max_frame_size(limits::WS_MESSAGE_BYTES)
-        .on_upgrade(move |socket| {
-            async move {
-                connection.run(socket).await;
-                drop(place);
-            }
-            .instrument(span)
+        .on_upgrade(|socket| async move {
+            connection.run(socket).instrument(span).await;
+            drop(holds);
         });
     response.extensions_mut().insert(line);
     Ok(response)

@@ -104,6 +104,30 @@ async fn the_next_start_need_not_wait_for_cancelled() {
     assert_eq!(client.listen().await.1["type"], "done");
 }
 
+/// Guarantees that a client that plays as it reads can have its audio in time for that, and no sooner.
+#[tokio::test]
+async fn audio_is_kept_back_on_request() {
+    let (address, _) = server().await;
+    let mut client = Client::open(&address, "").await;
+    let mut fields = voice();
+    fields["ahead"] = json!(0.5);
+    client.start(fields).await;
+    client.answer().await;
+    client.text("endless").await;
+    let mut sent = 0.0;
+    let mut first = None;
+    while sent < 2.0 {
+        let Heard::Audio(bytes) = client.hear().await else {
+            panic!("the speech ended")
+        };
+        let first = *first.get_or_insert_with(std::time::Instant::now);
+        sent += bytes.len() as f64 / 48_000.0;
+        // What is on its way when exactly that much is ahead: a message sent, one in the channel.
+        let most = first.elapsed().as_secs_f64() + 0.5 + 0.2;
+        assert!(sent < most, "{sent} s instead of {most} s");
+    }
+}
+
 /// Guarantees that a client that reads slowly is made for slowly, and gets everything.
 #[tokio::test]
 async fn a_slow_client_slows_its_synthesis() {
