@@ -24,7 +24,7 @@ fn a_voice_is_listed_for_its_own_model_only() {
         store
             .list()
             .iter()
-            .any(|(v, built_in)| v.id == "anna" && !built_in)
+            .any(|known| known.voice.id == "anna" && !known.built_in)
     };
     VoiceStore::open(&bundle, dir.path())
         .unwrap()

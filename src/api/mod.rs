@@ -9,6 +9,7 @@ pub mod encoding;
 pub mod error;
 pub mod http;
 mod lax;
+pub mod preview;
 pub mod prompt;
 pub mod speaker;
 pub mod wire;
@@ -20,6 +21,7 @@ use std::sync::{
 
 use tokio::sync::Semaphore;
 
+use self::preview::PreviewCache;
 pub use self::{auth::ApiKey, error::ApiError, speaker::Speaker};
 use crate::limits;
 
@@ -42,6 +44,8 @@ struct Shared {
     draining: AtomicBool,
     decodes: Arc<Semaphore>,
     body_bytes: Arc<Semaphore>,
+    imports: Arc<Semaphore>,
+    previews: PreviewCache,
 }
 
 impl ApiState {
@@ -53,6 +57,8 @@ impl ApiState {
             draining: AtomicBool::new(false),
             decodes: Arc::new(Semaphore::new(limits::DECODES_AT_ONCE)),
             body_bytes: Arc::new(Semaphore::new(limits::BODY_BYTES_IN_FLIGHT)),
+            imports: Arc::new(Semaphore::new(limits::IMPORTS_AT_ONCE)),
+            previews: PreviewCache::default(),
         }))
     }
 
@@ -84,6 +90,16 @@ impl ApiState {
     /// One permit per byte of request body in memory.
     pub(crate) fn body_bytes(&self) -> &Arc<Semaphore> {
         &self.0.body_bytes
+    }
+
+    /// One permit per file of voices being read.
+    pub(crate) fn imports(&self) -> &Arc<Semaphore> {
+        &self.0.imports
+    }
+
+    /// Previews made so far.
+    pub(crate) fn previews(&self) -> &PreviewCache {
+        &self.0.previews
     }
 }
 
