@@ -48,7 +48,8 @@ impl Language {
         let named = || {
             let names = format!("{} {}", voice.name, voice.id).to_lowercase();
             let told = TOLD_BY_NAME.iter().find(|(part, _)| names.contains(part));
-            told.map(|(_, language)| *language).or_else(|| Self::written(&names))
+            told.map(|(_, language)| *language)
+                .or_else(|| Self::written(&names))
         };
         let heard = transcript.and_then(Self::written);
         heard.or_else(named).unwrap_or(Language::English)
@@ -57,7 +58,8 @@ impl Language {
     /// By the script: kana or hangul where there are any, else Han characters, else letters.
     fn written(text: &str) -> Option<Self> {
         let any = |ranges: &[std::ops::RangeInclusive<char>]| {
-            text.chars().any(|c| ranges.iter().any(|range| range.contains(&c)))
+            text.chars()
+                .any(|c| ranges.iter().any(|range| range.contains(&c)))
         };
         if any(&['\u{3040}'..='\u{30ff}']) {
             Some(Language::Japanese)
@@ -184,16 +186,29 @@ mod tests {
             ("小明", Some("Good morning."), "en"),
             ("anna", Some("おはようございます、世界。"), "ja"),
             ("anna", Some("좋은 아침"), "ko"),
-            ("anna", Some("You are a helpful assistant.<|endofprompt|>早上好"), "zh"),
+            (
+                "anna",
+                Some("You are a helpful assistant.<|endofprompt|>早上好"),
+                "zh",
+            ),
             ("日语男", Some(""), "ja"),
         ] {
-            assert_eq!(Language::of(&voice(name, transcript)).code(), code, "{name} {transcript:?}");
+            assert_eq!(
+                Language::of(&voice(name, transcript)).code(),
+                code,
+                "{name} {transcript:?}"
+            );
         }
     }
 
     #[test]
     fn samples_are_written_in_their_language_and_within_bounds() {
-        for language in [Language::Chinese, Language::English, Language::Japanese, Language::Korean] {
+        for language in [
+            Language::Chinese,
+            Language::English,
+            Language::Japanese,
+            Language::Korean,
+        ] {
             assert_eq!(Language::written(language.sample()), Some(language));
         }
         assert!(Language::Cantonese.sample().chars().count() <= limits::PREVIEW_TEXT_CHARS);
@@ -209,7 +224,10 @@ mod tests {
         };
         let half = Bytes::from(vec![0; limits::PREVIEW_CACHE_BYTES / 2]);
         (0..3).for_each(|i| cache.put(key(i), half.clone()));
-        assert_eq!([0, 1, 2].map(|i| cache.get(&key(i)).is_some()), [false, true, true]);
+        assert_eq!(
+            [0, 1, 2].map(|i| cache.get(&key(i)).is_some()),
+            [false, true, true]
+        );
         // Replacing one takes no more room; one that does not fit is not kept, nor is anything else.
         cache.put(key(2), half.clone());
         assert!(cache.get(&key(1)).is_some());

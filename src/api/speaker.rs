@@ -7,7 +7,8 @@ use futures::future::BoxFuture;
 use crate::{
     Result,
     engine::{
-        Engine, Imported, LiveText, ModelInfo, PromptAudio, SpeakerFile, SpeechRequest, SpeechStream, VoiceInfo,
+        Engine, Imported, LiveText, ModelInfo, PromptAudio, SpeakerFile, SpeechRequest, SpeechStream,
+        VoiceInfo,
     },
 };
 

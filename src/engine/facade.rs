@@ -256,7 +256,9 @@ fn left_chunks(flow: &PagedFlowConfig, seconds: Option<f32>, token_rate: u32) ->
 }
 
 /// Runs `work` where blocking is allowed; a panic there becomes an internal error.
-pub(super) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+pub(super) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T> + Send + 'static,
+) -> Result<T> {
     tokio::task::spawn_blocking(work)
         .await
         .map_err(|e| Error::internal("a worker thread", e))?

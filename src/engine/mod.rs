@@ -26,8 +26,8 @@ mod vocoder_worker;
 mod voices;
 mod warm_up;
 
-pub use facade::{Engine, EngineOptions, ModelInfo, Status};
 pub use crate::voice::SpeakerFile;
+pub use facade::{Engine, EngineOptions, ModelInfo, Status};
 pub use live::LiveText;
 pub use request::{
     Imported, Mode, PromptAudio, SourceAudio, SpeechRequest, SpeechStream, Target, VoiceInfo, VoicePromptInfo,

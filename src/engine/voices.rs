@@ -137,8 +137,5 @@ fn none_imported(skipped: &[(String, String)]) -> Error {
         0 => String::new(),
         more => format!("; and {more} more"),
     };
-    Error::Invalid(format!(
-        "no voice could be imported: {}{more}",
-        told.join("; ")
-    ))
+    Error::Invalid(format!("no voice could be imported: {}{more}", told.join("; ")))
 }

@@ -45,7 +45,12 @@ impl Value {
 
     /// A dictionary with strings as keys.
     pub fn dict<'k>(items: impl IntoIterator<Item = (&'k str, Value)>) -> Self {
-        Value::Dict(items.into_iter().map(|(key, value)| (Value::text(key), value)).collect())
+        Value::Dict(
+            items
+                .into_iter()
+                .map(|(key, value)| (Value::text(key), value))
+                .collect(),
+        )
     }
 
     /// A contiguous float32 tensor.
@@ -56,7 +61,10 @@ impl Value {
 
     /// A contiguous int32 tensor.
     pub fn ints(size: &[usize], values: &[i64]) -> Self {
-        let bytes = values.iter().flat_map(|&value| (value as i32).to_le_bytes()).collect();
+        let bytes = values
+            .iter()
+            .flat_map(|&value| (value as i32).to_le_bytes())
+            .collect();
         Self::tensor("IntStorage", size, bytes)
     }
 
@@ -75,7 +83,13 @@ impl Value {
 }
 
 /// A speaker as the reference saves a zero-shot one.
-pub fn zero_shot_speaker(embedding: &[f32], text: &[i64], tokens: &[i64], feat: &[f32], bins: usize) -> Value {
+pub fn zero_shot_speaker(
+    embedding: &[f32],
+    text: &[i64],
+    tokens: &[i64],
+    feat: &[f32],
+    bins: usize,
+) -> Value {
     let frames = feat.len() / bins;
     let ints = |values: &[i64]| Value::ints(&[1, values.len()], values);
     let length = |length: usize| Value::ints(&[1], &[length as i64]);

@@ -73,7 +73,10 @@ impl Fake {
         if id == "中文女" {
             return Err(Error::Invalid(format!("spk_id: {id} is a built-in voice")));
         }
-        let text = prompt.as_ref().map(|prompt| prompt.text.clone()).unwrap_or_default();
+        let text = prompt
+            .as_ref()
+            .map(|prompt| prompt.text.clone())
+            .unwrap_or_default();
         let voice = VoiceInfo {
             id,
             name,
@@ -88,7 +91,11 @@ impl Fake {
     }
 
     /// Does something to a saved voice.
-    fn with_saved<T>(&self, id: &str, change: impl FnOnce(&mut Vec<(VoiceInfo, String)>, usize) -> T) -> Result<T> {
+    fn with_saved<T>(
+        &self,
+        id: &str,
+        change: impl FnOnce(&mut Vec<(VoiceInfo, String)>, usize) -> T,
+    ) -> Result<T> {
         if self.voice(id)?.built_in {
             return Err(Error::Invalid(format!("spk_id: {id} is a built-in voice")));
         }

@@ -44,10 +44,15 @@ impl<'a> Archive<'a> {
             return Err(no_archive(bytes));
         }
         // Counted before the directory is read, which takes memory for each.
-        let count = bytes.windows(ENTRY.len()).filter(|window| *window == ENTRY).count();
+        let count = bytes
+            .windows(ENTRY.len())
+            .filter(|window| *window == ENTRY)
+            .count();
         if count > limits::ARCHIVE_ENTRIES {
             let most = limits::ARCHIVE_ENTRIES;
-            return Err(format!("its archive has {count} entries; at most {most} are read"));
+            return Err(format!(
+                "its archive has {count} entries; at most {most} are read"
+            ));
         }
         let zip = ZipArchive::new(Cursor::new(bytes)).map_err(damaged)?;
         let mut roots = Vec::new();
@@ -126,7 +131,9 @@ impl<'a> Archive<'a> {
         };
         let size = usize::try_from(file.size()).unwrap_or(usize::MAX);
         if size > limit {
-            return Err(format!("its record {name} has {size} bytes; at most {limit} are read"));
+            return Err(format!(
+                "its record {name} has {size} bytes; at most {limit} are read"
+            ));
         }
         spend(&mut self.room, size)?;
         // One byte more than the directory says would show that it lies.
@@ -151,7 +158,10 @@ fn layout(tensor: &Tensor, elements: u64) -> Result<(Vec<usize>, Vec<usize>), Re
     if tensor.size.len() != tensor.stride.len() {
         return Err("a tensor has an impossible size or stride".into());
     }
-    let count = tensor.size.iter().try_fold(1_u64, |count, n| count.checked_mul(*n));
+    let count = tensor
+        .size
+        .iter()
+        .try_fold(1_u64, |count, n| count.checked_mul(*n));
     let last = (tensor.size.iter().zip(&tensor.stride)).try_fold(tensor.offset, |last, (size, stride)| {
         last.checked_add(size.saturating_sub(1).checked_mul(*stride)?)
     });

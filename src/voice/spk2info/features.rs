@@ -134,7 +134,11 @@ impl Entry<'_> {
             return None;
         };
         let named = |&&(key, _): &&_| matches!(self.pickle.get(key), Node::Text(key) if key == name);
-        items.iter().rev().find(named).map(|&(_, value)| self.pickle.get(value))
+        items
+            .iter()
+            .rev()
+            .find(named)
+            .map(|&(_, value)| self.pickle.get(value))
     }
 }
 

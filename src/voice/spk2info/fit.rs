@@ -98,5 +98,8 @@ fn within(what: &str, tokens: &[i64], below: i64) -> Result<(), Refusal> {
 }
 
 fn other_model(manifest: &Manifest, what: &str) -> Error {
-    Error::Invalid(format!("{what}: it belongs to another model than {}", manifest.name))
+    Error::Invalid(format!(
+        "{what}: it belongs to another model than {}",
+        manifest.name
+    ))
 }

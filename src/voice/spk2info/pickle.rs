@@ -412,7 +412,10 @@ impl Machine<'_> {
             return Err(damaged());
         };
         if items.len() > MOST_AXES {
-            return Err(format!("a tensor has {} axes; at most {MOST_AXES} are read", items.len()));
+            return Err(format!(
+                "a tensor has {} axes; at most {MOST_AXES} are read",
+                items.len()
+            ));
         }
         items.iter().map(|&item| self.length(item)).collect()
     }

@@ -27,10 +27,20 @@ fn plain_data_is_built() {
     let pickle = read(&Value::List(numbers)).unwrap();
     let want = [0, 255, 256, -1, i64::MAX, i64::MIN].map(Node::Int);
     assert_eq!(items(&pickle), want);
-    let mixed = vec![Value::None, Value::Bool(true), Value::Float(2.5), Value::text("你好")];
+    let mixed = vec![
+        Value::None,
+        Value::Bool(true),
+        Value::Float(2.5),
+        Value::text("你好"),
+    ];
     assert_eq!(
         items(&read(&Value::Tuple(mixed)).unwrap()),
-        [Node::None, Node::Bool(true), Node::Float(2.5), Node::Text("你好".into())]
+        [
+            Node::None,
+            Node::Bool(true),
+            Node::Float(2.5),
+            Node::Text("你好".into())
+        ]
     );
     let dict = read(&Value::dict([("a", Value::Int(1)), ("b", Value::None)])).unwrap();
     let Node::Dict(pairs) = dict.root() else {
@@ -88,7 +98,10 @@ fn other_globals_are_refused_by_name() {
         ("torch._utils", "_rebuild_tensor"),
     ] {
         let why = read(&Value::Global(module, name)).unwrap_err();
-        assert!(why.starts_with("refused: ") && why.contains(&format!("{module}.{name};")), "{why}");
+        assert!(
+            why.starts_with("refused: ") && why.contains(&format!("{module}.{name};")),
+            "{why}"
+        );
         // As protocol 4 spells it.
         let stack = [Value::text(module), Value::text(name), Value::Raw(vec![0x93])];
         assert_eq!(read(&Value::Tuple(stack.to_vec())).unwrap_err(), why);
@@ -102,10 +115,21 @@ fn other_globals_are_refused_by_name() {
 fn opcodes_that_make_objects_are_refused_by_name() {
     for (opcode, name) in op::REFUSED {
         let why = refusal(&[b"}}"[..].to_vec(), vec![opcode, b'.']].concat());
-        assert!(why.starts_with(&format!("refused: pickle opcode {name};")), "{why}");
+        assert!(
+            why.starts_with(&format!("refused: pickle opcode {name};")),
+            "{why}"
+        );
     }
     // Known names are only ever called with what torch gives them.
-    let call = |name: Value| Value::Raw([torch_writer::pickle(&name).0[2..].strip_suffix(b".").unwrap(), b"(K\x01tR"].concat());
+    let call = |name: Value| {
+        Value::Raw(
+            [
+                torch_writer::pickle(&name).0[2..].strip_suffix(b".").unwrap(),
+                b"(K\x01tR",
+            ]
+            .concat(),
+        )
+    };
     for name in [
         Value::Global("collections", "OrderedDict"),
         Value::Global("torch", "FloatStorage"),
@@ -135,7 +159,11 @@ fn a_size_is_never_negative() {
         panic!("a tensor")
     };
     tensor.stride = vec![-1];
-    assert!(read(&Value::Tensor(tensor)).unwrap_err().contains("impossible size or stride"));
+    assert!(
+        read(&Value::Tensor(tensor))
+            .unwrap_err()
+            .contains("impossible size or stride")
+    );
 }
 
 /// A speaker as the reference saves it: every opcode that occurs.

@@ -122,6 +122,10 @@ mod tests {
         assert_eq!(long.status().as_u16(), 413);
         assert!(long.detail().starts_with("a: more than "), "{}", long.detail());
         let many: String = (0..=limits::FORM_FIELDS).map(|i| format!("f{i}=&")).collect();
-        assert!(refused(many).detail().starts_with("body: more than 64 form fields"));
+        assert!(
+            refused(many)
+                .detail()
+                .starts_with("body: more than 64 form fields")
+        );
     }
 }
