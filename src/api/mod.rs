@@ -9,17 +9,16 @@ pub mod encoding;
 pub mod error;
 pub mod http;
 mod lax;
+pub mod live;
 pub mod preview;
 pub mod prompt;
 pub mod speaker;
 pub mod wire;
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
-};
+use std::sync::Arc;
 
 use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
 
 use self::preview::PreviewCache;
 pub use self::{auth::ApiKey, error::ApiError, speaker::Speaker};
@@ -41,7 +40,7 @@ pub struct ApiState(Arc<Shared>);
 struct Shared {
     speaker: Arc<dyn Speaker>,
     options: ApiOptions,
-    draining: AtomicBool,
+    draining: CancellationToken,
     decodes: Arc<Semaphore>,
     body_bytes: Arc<Semaphore>,
     imports: Arc<Semaphore>,
@@ -54,7 +53,7 @@ impl ApiState {
         Self(Arc::new(Shared {
             speaker,
             options,
-            draining: AtomicBool::new(false),
+            draining: CancellationToken::new(),
             decodes: Arc::new(Semaphore::new(limits::DECODES_AT_ONCE)),
             body_bytes: Arc::new(Semaphore::new(limits::BODY_BYTES_IN_FLIGHT)),
             imports: Arc::new(Semaphore::new(limits::IMPORTS_AT_ONCE)),
@@ -74,12 +73,17 @@ impl ApiState {
 
     /// From now on new work is answered 503; running work goes on.
     pub fn start_draining(&self) {
-        self.0.draining.store(true, Ordering::Relaxed);
+        self.0.draining.cancel();
     }
 
     /// Whether new work is refused.
     pub fn is_draining(&self) -> bool {
-        self.0.draining.load(Ordering::Relaxed)
+        self.0.draining.is_cancelled()
+    }
+
+    /// Waits until new work is refused.
+    pub async fn draining(&self) {
+        self.0.draining.cancelled().await;
     }
 
     /// One permit per recording being decoded.

@@ -10,8 +10,12 @@
 
 mod bench;
 mod client;
+mod inference;
 mod load;
+mod manage;
 mod server;
 mod speech;
+#[path = "../support/torch_writer.rs"]
+mod torch_writer;
 mod vc;
 mod voices;
