@@ -2,6 +2,9 @@
 //!
 //! Unknown fields are ignored, `null` counts as absent, and every error text starts with the field's name.
 
+mod inference;
+mod voices;
+
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 

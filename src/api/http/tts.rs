@@ -71,7 +71,11 @@ pub async fn sft_pcm(
     speak_sft(&state, &id, request, delivery, AudioFormat::L16).await
 }
 
-async fn speak_sft(
+/// Speaks what was asked for with a known voice.
+///
+/// # Errors
+/// 400 naming a field that is empty or too long; as [`speech::answer`].
+pub(super) async fn speak_sft(
     state: &ApiState,
     id: &RequestId,
     request: SftRequest,
@@ -174,6 +178,20 @@ pub async fn instruct(
 ) -> Result<Response, ApiError> {
     let request = body::json::<InstructRequest>(request).await?;
     let (delivery, format) = request.delivery()?;
+    speak_instruct(&state, &id, request, delivery, format).await
+}
+
+/// Speaks what was asked for with a known voice and an instruction.
+///
+/// # Errors
+/// As [`speak_sft`].
+pub(super) async fn speak_instruct(
+    state: &ApiState,
+    id: &RequestId,
+    request: InstructRequest,
+    delivery: Delivery,
+    format: AudioFormat,
+) -> Result<Response, ApiError> {
     let InstructRequest {
         tts_text,
         spk_id,
@@ -187,7 +205,7 @@ pub async fn instruct(
         voice: spk_id,
         instruct_text,
     };
-    speech::answer(&state, &id, tts_text, mode, delivery, format).await
+    speech::answer(state, id, tts_text, mode, delivery, format).await
 }
 
 /// The request's recording: the file where one came, else the base64 field.
