@@ -2,23 +2,23 @@
 //!
 //! Unknown fields are ignored, `null` counts as absent, and every error text starts with the field's name.
 
+mod forms;
 mod inference;
+mod options;
 mod voices;
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+pub use self::{
+    forms::*,
+    inference::*,
+    options::{Delivery, Format, draw_seed},
+    voices::*,
+};
+pub(crate) use self::options::{basic_request, request, with_pace};
 use super::error::ApiError;
 use crate::limits;
-
-mod forms;
-mod options;
-
-pub use self::{
-    forms::{CloneForm, ConvertForm, CrossLingualForm, UploadForm, ZeroShotForm},
-    options::{Delivery, Format, draw_seed},
-};
-pub(crate) use self::options::request;
 
 request! {
     /// Speak with a known voice.

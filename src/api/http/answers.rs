@@ -21,6 +21,16 @@ pub struct Samples;
 pub struct SpeechFailures;
 /// Why a body is not taken.
 pub struct UploadFailures;
+/// A sample of a voice.
+pub struct Preview;
+/// Why there is none.
+pub struct PreviewFailures;
+/// The voice in the path is not known, or the path is not UTF-8.
+pub struct UnknownVoice;
+/// Why a voice stays as it is.
+pub struct VoiceFailures;
+/// Why a connection does not become a WebSocket.
+pub struct SocketFailures;
 /// What every route behind the key may answer.
 pub struct KeyFailures;
 /// What a server that is shutting down answers.
@@ -64,6 +74,36 @@ impl IntoResponses for UploadFailures {
     }
 }
 
+impl IntoResponses for Preview {
+    fn responses() -> Responses {
+        ok(audio("Speech.", &[AudioFormat::Mp3]))
+    }
+}
+
+impl IntoResponses for PreviewFailures {
+    fn responses() -> Responses {
+        named(&[400, 401, 500, 503, 504])
+    }
+}
+
+impl IntoResponses for UnknownVoice {
+    fn responses() -> Responses {
+        named(&[400, 401, 404])
+    }
+}
+
+impl IntoResponses for VoiceFailures {
+    fn responses() -> Responses {
+        named(&[400, 401, 500, 503])
+    }
+}
+
+impl IntoResponses for SocketFailures {
+    fn responses() -> Responses {
+        named(&[400, 401, 403, 426, 503])
+    }
+}
+
 impl IntoResponses for KeyFailures {
     fn responses() -> Responses {
         named(&[401])
@@ -84,7 +124,7 @@ struct Failure {
     example: &'static str,
 }
 
-const FAILURES: [Failure; 8] = [
+const FAILURES: [Failure; 11] = [
     Failure {
         status: 400,
         name: "BadRequest",
@@ -97,6 +137,18 @@ const FAILURES: [Failure; 8] = [
         name: "Unauthorized",
         description: "The server was started with an API key, and the request has not got it.",
         example: "an API key is required: send Authorization: Bearer <key> or X-API-Key: <key>",
+    },
+    Failure {
+        status: 403,
+        name: "Forbidden",
+        description: "Pages of this origin may not call.",
+        example: "Origin: pages of https://elsewhere.example may not call",
+    },
+    Failure {
+        status: 404,
+        name: "NotFound",
+        description: "There is no such voice.",
+        example: "spk_id: no voice \"nobody\"",
     },
     Failure {
         status: 408,
@@ -115,6 +167,12 @@ const FAILURES: [Failure; 8] = [
         name: "WrongContentType",
         description: "The route does not take this content type. `detail` names those it takes.",
         example: "Content-Type: must be application/json",
+    },
+    Failure {
+        status: 426,
+        name: "UpgradeRequired",
+        description: "The request is no WebSocket handshake.",
+        example: "a WebSocket handshake is required",
     },
     Failure {
         status: 500,

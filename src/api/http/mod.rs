@@ -62,7 +62,7 @@ pub fn router(state: ApiState) -> Router {
         .route("/docs/{part}", get(docs::part))
         .route("/playground", get(playground::index))
         .route("/playground/", get(playground::enter))
-        .route("/playground/{part}", get(playground::part));
+        .route("/playground/{part}", get(playground::part))
         // It checks the key itself: a browser sends it in the query.
         .route("/ws/tts", get(ws::connect));
     let routes = closed

@@ -3,7 +3,7 @@
 
 use utoipa::ToSchema;
 
-use super::request;
+use super::{basic_request, request};
 
 request! {
     /// Speak with the voice of a recording and its transcript.
@@ -47,6 +47,75 @@ request! {
     }
 }
 
+basic_request! {
+    /// Speak with a known voice.
+    pub InferenceSftForm {
+        /// Text to speak, at most 10,000 characters.
+        #[schema(min_length = 1, max_length = 10_000, example = "你好，很高兴认识你。")]
+        tts_text: String,
+        /// Voice id, built in or cloned (see `/available_spks`).
+        #[schema(min_length = 1, max_length = 64, example = "中文女")]
+        spk_id: String,
+    }
+}
+
+basic_request! {
+    /// Speak with a known voice, following an instruction.
+    pub InferenceInstructForm {
+        /// Text to speak, at most 10,000 characters.
+        #[schema(min_length = 1, max_length = 10_000, example = "你好，很高兴认识你。")]
+        tts_text: String,
+        /// Voice id, built in or cloned (see `/available_spks`).
+        #[schema(min_length = 1, max_length = 64, example = "中文女")]
+        spk_id: String,
+        /// How to speak, at most 1,000 characters.
+        #[schema(min_length = 1, max_length = 1_000, example = "说得快一点")]
+        instruct_text: String,
+    }
+}
+
+basic_request! {
+    /// Speak with the voice of a recording and its transcript.
+    pub InferenceZeroShotForm {
+        /// Text to speak, at most 10,000 characters.
+        #[schema(min_length = 1, max_length = 10_000, example = "See you soon.")]
+        tts_text: String,
+        /// What is said in the recording, at most 1,000 characters.
+        #[schema(min_length = 1, max_length = 1_000, example = "What I say in it.")]
+        prompt_text: String,
+        /// The recording: WAV, MP3, FLAC, OGG or M4A; 0.5 to 30 s.
+        #[schema(value_type = String, format = Binary, content_media_type = "application/octet-stream")]
+        prompt_wav: Vec<u8>,
+    }
+}
+
+basic_request! {
+    /// Speak with the voice of a recording in another language (or without its transcript).
+    pub InferenceCrossLingualForm {
+        /// Text to speak, at most 10,000 characters.
+        #[schema(min_length = 1, max_length = 10_000, example = "你好，很高兴认识你。")]
+        tts_text: String,
+        /// The recording: WAV, MP3, FLAC, OGG or M4A; 0.5 to 30 s.
+        #[schema(value_type = String, format = Binary, content_media_type = "application/octet-stream")]
+        prompt_wav: Vec<u8>,
+    }
+}
+
+basic_request! {
+    /// Speak with the voice of a recording, following an instruction.
+    pub InferenceInstruct2Form {
+        /// Text to speak, at most 10,000 characters.
+        #[schema(min_length = 1, max_length = 10_000, example = "你好，很高兴认识你。")]
+        tts_text: String,
+        /// How to speak, at most 1,000 characters.
+        #[schema(min_length = 1, max_length = 1_000, example = "说得快一点")]
+        instruct_text: String,
+        /// The recording: WAV, MP3, FLAC, OGG or M4A; 0.5 to 30 s.
+        #[schema(value_type = String, format = Binary, content_media_type = "application/octet-stream")]
+        prompt_wav: Vec<u8>,
+    }
+}
+
 /// The form of `/clone`.
 #[derive(ToSchema)]
 pub struct CloneForm {
@@ -62,6 +131,14 @@ pub struct CloneForm {
     /// The recording: WAV, MP3, FLAC, OGG or M4A; 0.5 to 30 s.
     #[schema(value_type = String, format = Binary, content_media_type = "application/octet-stream")]
     prompt_audio: Vec<u8>,
+}
+
+/// The form of `/voices/import`.
+#[derive(ToSchema)]
+pub struct ImportForm {
+    /// A `spk2info.pt`, at most 32 MiB.
+    #[schema(value_type = String, format = Binary, content_media_type = "application/octet-stream")]
+    file: Vec<u8>,
 }
 
 /// The form of `/upload_audio`.

@@ -14,30 +14,21 @@ use crate::{
 macro_rules! request {
     (
         $(#[$meta:meta])*
-        $vis:vis $name:ident(nullable = $null:tt) {
-            $($(#[$field_meta:meta])* $field_vis:vis $field:ident: $type:ty,)*
-        }
+        $vis:vis $name:ident(nullable = $null:tt) { $($fields:tt)* }
     ) => {
-        $(#[$meta])*
-        #[derive(Debug, Clone, serde::Deserialize, utoipa::ToSchema)]
-        $vis struct $name {
-            $($(#[$field_meta])* $field_vis $field: $type,)*
-            /// Send audio while it is made instead of the whole at the end.
-            #[serde(default, deserialize_with = "crate::api::lax::flag")]
-            #[schema(default = false, nullable = $null)]
-            $vis stream: Option<bool>,
-            /// Speed factor.
-            #[serde(default, deserialize_with = "crate::api::lax::number")]
-            #[schema(default = 1.0, minimum = 0.5, maximum = 2.0, nullable = $null)]
-            $vis speed: Option<f64>,
-            /// Seed that makes the answer reproducible; 0 draws a new one, named in `X-Seed`.
-            #[serde(default, deserialize_with = "crate::api::lax::whole")]
-            #[schema(default = 0, minimum = 0, nullable = $null)]
-            $vis seed: Option<u64>,
-            /// How the audio is coded: `mp3`, `wav`, or `pcm` (bare little-endian 16-bit samples).
-            #[serde(default, deserialize_with = "crate::api::wire::Format::lax")]
-            #[schema(default = "mp3", nullable = $null)]
-            $vis format: Option<crate::api::wire::Format>,
+        $crate::api::wire::with_pace! {
+            $(#[$meta])*
+            $vis $name(nullable = $null) {
+                $($fields)*
+                /// Send audio while it is made instead of the whole at the end.
+                #[serde(default, deserialize_with = "crate::api::lax::flag")]
+                #[schema(default = false, nullable = $null)]
+                $vis stream: Option<bool>,
+                /// How the audio is coded: `mp3`, `wav`, or `pcm` (bare little-endian 16-bit samples).
+                #[serde(default, deserialize_with = "crate::api::wire::Format::lax")]
+                #[schema(default = "mp3", nullable = $null)]
+                $vis format: Option<$crate::api::wire::Format>,
+            }
         }
 
         impl $name {
@@ -47,14 +38,45 @@ macro_rules! request {
             /// 400 when `speed` is out of range.
             $vis fn delivery(
                 &self,
-            ) -> Result<(crate::api::wire::Delivery, crate::audio::encode::AudioFormat), crate::api::ApiError> {
-                let delivery = crate::api::wire::Delivery::new(self.stream, self.speed, self.seed)?;
-                Ok((delivery, self.format.unwrap_or(crate::api::wire::Format::Mp3).into()))
+            ) -> Result<($crate::api::wire::Delivery, $crate::audio::encode::AudioFormat), $crate::api::ApiError> {
+                let delivery = $crate::api::wire::Delivery::new(self.stream, self.speed, self.seed)?;
+                Ok((delivery, self.format.unwrap_or($crate::api::wire::Format::Mp3).into()))
             }
         }
     };
 }
 pub(crate) use request;
+
+/// Declares a request of the basic inference API, a form whose answer is always streamed samples.
+macro_rules! basic_request {
+    ($(#[$meta:meta])* $vis:vis $name:ident { $($fields:tt)* }) => {
+        $crate::api::wire::with_pace! { $(#[$meta])* $vis $name(nullable = false) { $($fields)* } }
+    };
+}
+pub(crate) use basic_request;
+
+/// Declares a struct of these fields and the two options that all have.
+macro_rules! with_pace {
+    (
+        $(#[$meta:meta])*
+        $vis:vis $name:ident(nullable = $null:tt) { $($fields:tt)* }
+    ) => {
+        $(#[$meta])*
+        #[derive(Debug, Clone, serde::Deserialize, utoipa::ToSchema)]
+        $vis struct $name {
+            $($fields)*
+            /// Speed factor.
+            #[serde(default, deserialize_with = "crate::api::lax::number")]
+            #[schema(default = 1.0, minimum = 0.5, maximum = 2.0, nullable = $null)]
+            $vis speed: Option<f64>,
+            /// Seed that makes the answer reproducible; 0 draws a new one, named in `X-Seed`.
+            #[serde(default, deserialize_with = "crate::api::lax::whole")]
+            #[schema(default = 0, minimum = 0, nullable = $null)]
+            $vis seed: Option<u64>,
+        }
+    };
+}
+pub(crate) use with_pace;
 
 /// How an answer's audio is coded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ToSchema)]
