@@ -6,7 +6,7 @@ use tokio::task::spawn_blocking;
 
 use crate::{
     Error, Result,
-    audio::encode::{AudioEncoder, AudioFormat, encode_whole, encoder},
+    audio::encode::{AudioEncoder, AudioFormat, encode_whole, encoder_at},
     engine::SpeechStream,
 };
 
@@ -44,8 +44,22 @@ pub async fn streamed(
     first: Vec<f32>,
     format: AudioFormat,
 ) -> Result<impl Stream<Item = Result<Bytes>> + Send + 'static> {
+    let rate = speech.sample_rate;
+    streamed_at(speech, first, format, rate).await
+}
+
+/// As [`streamed`], at `rate` hertz whatever the speech's own rate is.
+///
+/// # Errors
+/// As [`streamed`].
+pub async fn streamed_at(
+    speech: SpeechStream,
+    first: Vec<f32>,
+    format: AudioFormat,
+    rate: u32,
+) -> Result<impl Stream<Item = Result<Bytes>> + Send + 'static> {
     let mut encoding = Encoding {
-        encoder: Some(encoder(format, speech.sample_rate)?),
+        encoder: Some(encoder_at(format, speech.sample_rate, rate)?),
         speech: Some(speech),
     };
     let first = encoding.encode(Some(first)).await?;

@@ -13,9 +13,12 @@ pub mod prompt;
 pub mod speaker;
 pub mod wire;
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{SystemTime, UNIX_EPOCH},
 };
 
 use tokio::sync::Semaphore;
@@ -40,6 +43,7 @@ struct Shared {
     speaker: Arc<dyn Speaker>,
     options: ApiOptions,
     draining: AtomicBool,
+    loaded: SystemTime,
     decodes: Arc<Semaphore>,
     body_bytes: Arc<Semaphore>,
 }
@@ -51,6 +55,7 @@ impl ApiState {
             speaker,
             options,
             draining: AtomicBool::new(false),
+            loaded: SystemTime::now(),
             decodes: Arc::new(Semaphore::new(limits::DECODES_AT_ONCE)),
             body_bytes: Arc::new(Semaphore::new(limits::BODY_BYTES_IN_FLIGHT)),
         }))
@@ -64,6 +69,12 @@ impl ApiState {
     /// The operator's choices.
     pub fn options(&self) -> &ApiOptions {
         &self.0.options
+    }
+
+    /// When the speaker was there, seconds since 1970.
+    pub fn loaded_at(&self) -> u64 {
+        let since = self.0.loaded.duration_since(UNIX_EPOCH);
+        since.map_or(0, |since| since.as_secs())
     }
 
     /// From now on new work is answered 503; running work goes on.

@@ -27,4 +27,4 @@ mod warm_up;
 
 pub use facade::{Engine, EngineOptions, ModelInfo, Status};
 pub use live::LiveText;
-pub use request::{Mode, PromptAudio, SourceAudio, SpeechRequest, SpeechStream, Target, VoiceInfo};
+pub use request::{Mode, PromptAudio, SourceAudio, SpeechRequest, SpeechStream, Target, Usage, VoiceInfo};

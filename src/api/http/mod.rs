@@ -2,6 +2,7 @@
 
 pub mod body;
 pub mod layers;
+pub mod openai;
 pub mod openapi;
 pub mod root;
 pub mod speech;
@@ -31,9 +32,13 @@ pub fn router(state: ApiState) -> Router {
         .route("/tts/vc", post(vc::convert))
         .route("/clone", post(voices::clone))
         .route("/upload_audio", post(upload::upload_audio))
+        .route("/v1/audio/speech", post(openai::speech::create))
         .route_layer(middleware::from_fn_with_state(state.clone(), layers::admit));
     let lists = Router::new()
         .route("/available_spks", get(voices::available_spks))
+        .route("/v1/models", get(openai::lists::models))
+        .route("/v1/models/{*id}", get(openai::lists::one_model))
+        .route("/v1/audio/voices", get(openai::lists::voices))
         .route("/openapi.json", get(openapi::document));
     let closed = work
         .merge(lists)

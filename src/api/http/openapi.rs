@@ -3,7 +3,7 @@
 use axum::Json;
 use utoipa::OpenApi;
 
-use super::{root, tts, upload, vc, voices};
+use super::{openai, root, tts, upload, vc, voices};
 use crate::api::wire;
 
 /// Every route and schema.
@@ -14,10 +14,12 @@ use crate::api::wire;
         root::welcome, root::health, root::ready,
         voices::available_spks, voices::clone, upload::upload_audio,
         tts::sft, tts::sft_pcm, tts::zero_shot, tts::cross_lingual, tts::instruct, vc::convert,
+        openai::speech::create, openai::lists::models, openai::lists::one_model, openai::lists::voices,
     ),
     components(schemas(wire::ZeroShotForm, wire::CrossLingualForm, wire::ConvertForm, wire::CloneForm, wire::UploadForm)),
     tags(
         (name = "speech", description = "Speech from text, and from speech"),
+        (name = "openai", description = "OpenAI's speech API"),
         (name = "voices", description = "Voices and recordings"),
         (name = "service", description = "The server itself"),
     )

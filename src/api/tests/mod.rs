@@ -2,6 +2,7 @@
 mod cors;
 pub(crate) mod fake;
 mod forms;
+mod openai;
 mod service;
 mod speech;
 mod vc;
