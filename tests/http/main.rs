@@ -11,6 +11,7 @@
 mod bench;
 mod client;
 mod load;
+mod openai;
 mod server;
 mod speech;
 mod vc;
