@@ -90,11 +90,6 @@ impl ApiError {
         )
     }
 
-    /// What the client reads of a fault whose cause the log has under this request id.
-    pub fn logged_under(id: &str) -> String {
-        format!("internal error; the server's log has its cause under id {id}")
-    }
-
     /// The status.
     pub fn status(&self) -> StatusCode {
         self.status
@@ -104,6 +99,11 @@ impl ApiError {
     pub fn detail(&self) -> &str {
         &self.detail
     }
+}
+
+/// What a client is told of a fault: where its cause is.
+pub(crate) fn fault_detail(id: &str) -> String {
+    format!("internal error; the server's log has its cause under id {id}")
 }
 
 impl std::fmt::Display for ApiError {

@@ -7,7 +7,7 @@ use axum::{
 };
 
 use super::wire::{OpenAiError, OpenAiErrorBody};
-use crate::api::error::{ApiError, Detail};
+use crate::api::error::{ApiError, Detail, fault_detail};
 
 /// What the engine's texts call a field, and what it is called here.
 const FIELDS: [(&str, &str); 5] = [
@@ -63,7 +63,7 @@ impl OpenAiError {
     /// Of a speech that broke off after its answer had begun; the text of a fault stays in the log.
     pub fn late(error: ApiError, id: &str) -> Self {
         match error.status() {
-            StatusCode::INTERNAL_SERVER_ERROR => Self::new(error.status(), &ApiError::logged_under(id)),
+            StatusCode::INTERNAL_SERVER_ERROR => Self::new(error.status(), &fault_detail(id)),
             status => Self::new(status, error.detail()),
         }
     }

@@ -105,6 +105,8 @@ mod tests {
             id: id.to_string(),
             name: id.to_string(),
             built_in: *id != "anna",
+            prompt: None,
+            revision: 0,
         };
         ids.iter().map(voice).collect()
     }
