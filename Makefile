@@ -23,7 +23,7 @@ CLIENTS_VENV := $(CLIENTS)/.venv
 CLIENTS_READY := $(CLIENTS_VENV)/.ready
 CHROMIUM := $(or $(COSYSERVE_TEST_CHROMIUM),chromium)
 
-.PHONY: help setup setup-gpu setup-clients lock-clients serve test test-rust test-python test-clients test-bundle lint fmt \
+.PHONY: help setup setup-gpu setup-clients lock-clients serve test test-rust test-python test-clients test-bundle lint fmt openapi \
 	bench measure soak clean
 
 help: ## Lists the targets
@@ -113,6 +113,11 @@ lint: $(VENV_READY) ## Checks format, lints and documentation, Rust and Python
 	cd onnx && ../$(VENV)/bin/ruff check . ../tests
 	$(CARGO) clippy --locked --all-targets -- -D warnings
 	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --locked --no-deps
+
+openapi: setup ## Writes openapi/openapi.json anew
+	$(CARGO) test --locked --test http --no-run
+	target/debug/cosyserve openapi > openapi/openapi.json.new
+	mv openapi/openapi.json.new openapi/openapi.json
 
 fmt: $(VENV_READY) ## Formats Rust and Python
 	$(CARGO) fmt

@@ -10,13 +10,13 @@ mod voices;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+pub(crate) use self::options::{basic_request, request, with_pace};
 pub use self::{
     forms::*,
     inference::*,
     options::{Delivery, Format, draw_seed},
     voices::*,
 };
-pub(crate) use self::options::{basic_request, request, with_pace};
 use super::error::ApiError;
 use crate::limits;
 
@@ -41,7 +41,7 @@ request! {
         /// What is said in the recording, at most 1,000 characters.
         #[schema(min_length = 1, max_length = 1_000, example = "What I say in it.")]
         pub prompt_text: String,
-        /// The recording (WAV, MP3, FLAC, OGG or M4A; 0.5 to 30 s), base64; a `data:` URL works too. Required here; a
+        /// The recording (WAV, MP3, FLAC, OGG, WebM or M4A; 0.5 to 30 s), base64; a `data:` URL works too. Required here; a
         /// form may send the file `prompt_wav` instead.
         pub prompt_audio_base64: Option<String>,
     }
@@ -53,7 +53,7 @@ request! {
         /// Text to speak, at most 10,000 characters.
         #[schema(min_length = 1, max_length = 10_000, example = "你好，很高兴认识你。")]
         pub tts_text: String,
-        /// The recording (WAV, MP3, FLAC, OGG or M4A; 0.5 to 30 s), base64; a `data:` URL works too. Required here; a
+        /// The recording (WAV, MP3, FLAC, OGG, WebM or M4A; 0.5 to 30 s), base64; a `data:` URL works too. Required here; a
         /// form may send the file `prompt_wav` instead.
         pub prompt_audio_base64: Option<String>,
     }
@@ -77,7 +77,7 @@ request! {
 request! {
     /// Say what a recording says in another voice: that of a recording, or a known one.
     pub ConvertRequest(nullable = true) {
-        /// What to say: a recording (WAV, MP3, FLAC, OGG or M4A; 0.5 to 300 s), base64; a `data:` URL works too. Required
+        /// What to say: a recording (WAV, MP3, FLAC, OGG, WebM or M4A; 0.5 to 300 s), base64; a `data:` URL works too. Required
         /// here; a form may send the file `source_wav` instead.
         pub source_audio_base64: Option<String>,
         /// The voice to say it with: a recording (0.5 to 30 s), base64; or `spk_id`.

@@ -2,15 +2,17 @@
 
 use std::collections::BTreeMap;
 
-use serde_json::json;
+use axum::http::StatusCode;
+use serde_json::{Value, json};
 use utoipa::{
     IntoResponses,
     openapi::{
-        ContentBuilder, Header, HeaderBuilder, KnownFormat, ObjectBuilder, Ref, RefOr, Response, ResponseBuilder,
-        SchemaFormat, Type,
+        Content, ContentBuilder, Header, HeaderBuilder, KnownFormat, ObjectBuilder, Ref, RefOr, Response,
+        ResponseBuilder, SchemaFormat, Type,
     },
 };
 
+use super::openai::wire::OpenAiError;
 use crate::audio::encode::AudioFormat;
 
 /// Speech in the coding that was asked for.
@@ -31,6 +33,14 @@ pub struct UnknownVoice;
 pub struct VoiceFailures;
 /// Why a connection does not become a WebSocket.
 pub struct SocketFailures;
+/// Speech as OpenAI's clients ask for it.
+pub struct OpenAiSpeech;
+/// Why there is none, in their words.
+pub struct OpenAiSpeechFailures;
+/// What every list of theirs may answer.
+pub struct OpenAiKeyFailures;
+/// A model of theirs that this server has no name for.
+pub struct UnknownModel;
 /// What every route behind the key may answer.
 pub struct KeyFailures;
 /// What a server that is shutting down answers.
@@ -42,7 +52,13 @@ impl IntoResponses for Speech {
     fn responses() -> Responses {
         let description = "Speech, as MP3 unless `format` asks for another coding. With `stream` it is chunked and sent \
                            while it is made; a stream that breaks off ends without its last chunk.";
-        let formats = [AudioFormat::Mp3, AudioFormat::Wav, AudioFormat::L16];
+        let formats = [
+            AudioFormat::Mp3,
+            AudioFormat::Opus,
+            AudioFormat::Flac,
+            AudioFormat::Wav,
+            AudioFormat::L16,
+        ];
         let mut response = audio(description, &formats);
         for (name, header) in pcm_headers("; with `format` `pcm` only") {
             response.headers.insert(name, header.into());
@@ -104,6 +120,47 @@ impl IntoResponses for SocketFailures {
     }
 }
 
+impl IntoResponses for OpenAiSpeech {
+    fn responses() -> Responses {
+        let description = "Speech, chunked while it is made: the audio (`pcm` is at 24 kHz), or with `stream_format` `sse` \
+                           events: `speech.audio.delta` with `audio` in base64, then `speech.audio.done` or `error`.";
+        let coded = [
+            AudioFormat::Mp3,
+            AudioFormat::Opus,
+            AudioFormat::Flac,
+            AudioFormat::Wav,
+        ];
+        let mut response = audio(description, &coded);
+        response.content.insert("audio/pcm".into(), bytes().into());
+        let event = ContentBuilder::new()
+            .schema(Some(Ref::from_schema_name("SpeechEvent")))
+            .build();
+        response.content.insert("text/event-stream".into(), event.into());
+        for (name, header) in pcm_headers("; with `response_format` `pcm` only") {
+            response.headers.insert(name, header.into());
+        }
+        ok(response)
+    }
+}
+
+impl IntoResponses for OpenAiSpeechFailures {
+    fn responses() -> Responses {
+        named_openai(&OPENAI_STATUSES)
+    }
+}
+
+impl IntoResponses for OpenAiKeyFailures {
+    fn responses() -> Responses {
+        named_openai(&[401])
+    }
+}
+
+impl IntoResponses for UnknownModel {
+    fn responses() -> Responses {
+        named_openai(&[400, 401, 404])
+    }
+}
+
 impl IntoResponses for KeyFailures {
     fn responses() -> Responses {
         named(&[401])
@@ -147,7 +204,7 @@ const FAILURES: [Failure; 11] = [
     Failure {
         status: 404,
         name: "NotFound",
-        description: "There is no such voice.",
+        description: "There is no such voice or model.",
         example: "spk_id: no voice \"nobody\"",
     },
     Failure {
@@ -194,24 +251,59 @@ const FAILURES: [Failure; 11] = [
     },
 ];
 
-/// Every failure by its name, for the document's components.
+/// How names of failures begin whose bodies OpenAI's clients read.
+const OPENAI: &str = "OpenAi";
+
+/// What OpenAI's routes may fail with.
+const OPENAI_STATUSES: [u16; 9] = [400, 401, 404, 408, 413, 415, 500, 503, 504];
+
+/// Every failure by its name, for the document's components: with this server's body, and with OpenAI's.
 pub fn components() -> BTreeMap<String, RefOr<Response>> {
-    let all = FAILURES.iter();
-    all.map(|failure| (failure.name.to_string(), response(failure).into())).collect()
+    let own = FAILURES.iter().map(|failure| {
+        let example = json!({"detail": failure.example});
+        (failure.name.to_string(), response(failure, "ErrorBody", example))
+    });
+    let theirs = FAILURES
+        .iter()
+        .filter(|failure| OPENAI_STATUSES.contains(&failure.status));
+    let theirs = theirs.map(|failure| {
+        let told =
+            StatusCode::from_u16(failure.status).map(|status| OpenAiError::new(status, failure.example));
+        let example = json!({"error": told.ok(), "detail": failure.example});
+        (
+            format!("{OPENAI}{}", failure.name),
+            response(failure, "OpenAiErrorBody", example),
+        )
+    });
+    own.chain(theirs)
+        .map(|(name, response)| (name, response.into()))
+        .collect()
 }
 
 /// References to the failures of these statuses.
 fn named(statuses: &[u16]) -> Responses {
-    let those = FAILURES.iter().filter(|failure| statuses.contains(&failure.status));
+    references("", statuses)
+}
+
+/// Likewise with the bodies that OpenAI's clients read.
+fn named_openai(statuses: &[u16]) -> Responses {
+    references(OPENAI, statuses)
+}
+
+fn references(prefix: &str, statuses: &[u16]) -> Responses {
+    let those = FAILURES
+        .iter()
+        .filter(|failure| statuses.contains(&failure.status));
+    let reference = |name: &str| Ref::from_response_name(format!("{prefix}{name}"));
     those
-        .map(|failure| (failure.status.to_string(), Ref::from_response_name(failure.name).into()))
+        .map(|failure| (failure.status.to_string(), reference(failure.name).into()))
         .collect()
 }
 
-fn response(failure: &Failure) -> Response {
+fn response(failure: &Failure, schema: &str, example: Value) -> Response {
     let body = ContentBuilder::new()
-        .schema(Some(Ref::from_schema_name("ErrorBody")))
-        .example(Some(json!({"detail": failure.example})))
+        .schema(Some(Ref::from_schema_name(schema)))
+        .example(Some(example))
         .build();
     let response = ResponseBuilder::new()
         .description(failure.description)
@@ -230,18 +322,26 @@ fn ok(response: Response) -> Responses {
 }
 
 fn audio(description: &str, formats: &[AudioFormat]) -> Response {
-    let bytes = || {
-        let format = SchemaFormat::KnownFormat(KnownFormat::Binary);
-        ObjectBuilder::new().schema_type(Type::String).format(Some(format))
-    };
     let response = ResponseBuilder::new()
         .description(description)
-        .header("X-Seed", whole("The seed: the same request with it gives the same audio"))
+        .header(
+            "X-Seed",
+            whole("The seed: the same request with it gives the same audio"),
+        )
         .header("X-Request-Id", request_id());
-    let all = formats.iter().fold(response, |response, format| {
-        response.content(format.content_type(), ContentBuilder::new().schema(Some(bytes())).build())
-    });
-    all.build()
+    let all = formats.iter();
+    all.fold(response, |response, format| {
+        response.content(format.content_type(), bytes())
+    })
+    .build()
+}
+
+fn bytes() -> Content {
+    let format = SchemaFormat::KnownFormat(KnownFormat::Binary);
+    let schema = ObjectBuilder::new()
+        .schema_type(Type::String)
+        .format(Some(format));
+    ContentBuilder::new().schema(Some(schema)).build()
 }
 
 fn pcm_headers(when: &str) -> [(String, Header); 3] {
@@ -253,7 +353,9 @@ fn pcm_headers(when: &str) -> [(String, Header); 3] {
 }
 
 fn request_id() -> Header {
-    text("The request's own `X-Request-Id` where it is short and plain, else a new one; also in the server's log")
+    text(
+        "The request's own `X-Request-Id` where it is short and plain, else a new one; also in the server's log",
+    )
 }
 
 fn text(description: &str) -> Header {
@@ -266,5 +368,8 @@ fn whole(description: &str) -> Header {
 
 fn header(description: &str, kind: Type) -> Header {
     let schema = ObjectBuilder::new().schema_type(kind);
-    HeaderBuilder::new().schema(Some(schema)).description(Some(description)).build()
+    HeaderBuilder::new()
+        .schema(Some(schema))
+        .description(Some(description))
+        .build()
 }

@@ -14,7 +14,14 @@ use utoipa::{
     },
 };
 
-use super::{answers, inference, preview, root, tts, upload, vc, voices};
+use super::{
+    answers, inference,
+    openai::{
+        self,
+        wire::{OpenAiErrorBody, SpeechEvent},
+    },
+    preview, root, tts, upload, vc, voices,
+};
 use crate::api::{error::ErrorBody, ws};
 
 /// What readers of the document should know first.
@@ -34,16 +41,18 @@ Where the server was started with an API key, send it as `Authorization: Bearer 
         root::welcome, root::health, root::ready,
         voices::available_spks, voices::clone, upload::upload_audio,
         tts::sft, tts::sft_pcm, tts::zero_shot, tts::cross_lingual, tts::instruct, vc::convert,
+        openai::speech::create, openai::lists::models, openai::lists::one_model, openai::lists::voices,
         ws::connect,
         inference::sft, inference::sft_by_get, inference::zero_shot, inference::cross_lingual,
         inference::instruct, inference::instruct_by_get, inference::instruct2,
         voices::voices, voices::voice, voices::rename, voices::remove, voices::import, preview::preview,
     ),
-    components(schemas(ErrorBody)),
+    components(schemas(ErrorBody, OpenAiErrorBody, SpeechEvent)),
     modifiers(&Shared),
     security((), ("bearer" = []), ("api_key" = [])),
     tags(
         (name = "speech", description = "Speech from text, and from speech"),
+        (name = "openai", description = "OpenAI's speech API"),
         (name = "basic", description = "The basic inference API: forms in, bare samples out"),
         (name = "voices", description = "Voices and recordings"),
         (name = "service", description = "The server itself"),

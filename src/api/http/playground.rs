@@ -24,12 +24,13 @@ macro_rules! files {
     };
 }
 
-const FILES: [(&str, &str, &str); 11] = files![
+const FILES: [(&str, &str, &str); 12] = files![
     "index.html": HTML,
     "style.css": STYLE,
     "app.js": SCRIPT,
     "api.js": SCRIPT,
     "capture.js": SCRIPT,
+    "live.js": SCRIPT,
     "player.js": SCRIPT,
     "recording.js": SCRIPT,
     "result.js": SCRIPT,
@@ -81,7 +82,10 @@ mod tests {
                 let file = part.split('\'').next().unwrap();
                 assert!(names.contains(&file), "{name} imports {file}");
             }
-            assert!(!content.contains("http://") && !content.contains("https://"), "{name}");
+            assert!(
+                !content.contains("http://") && !content.contains("https://"),
+                "{name}"
+            );
         }
     }
 

@@ -23,7 +23,10 @@ fn document() -> Value {
 async fn the_committed_document_is_the_one_that_is_served() {
     let committed = concat!(env!("CARGO_MANIFEST_DIR"), "/openapi/openapi.json");
     let committed = std::fs::read_to_string(committed).unwrap();
-    assert!(committed == openapi::text(), "run `make openapi`: the code says something else");
+    assert!(
+        committed == openapi::text(),
+        "run `make openapi`: the code says something else"
+    );
     let (app, _) = app();
     let answer = get(&app, "/openapi.json").await;
     assert_eq!(answer.header("content-type"), "application/json");
@@ -40,7 +43,9 @@ fn every_operation_has_a_name_of_its_own_and_answers() {
         assert!(operation["summary"].is_string(), "{method} {path} has no summary");
         assert!(operation["tags"].is_array(), "{method} {path} has no tag");
         for (status, answer) in operation["responses"].as_object().unwrap() {
-            let name = answer["$ref"].as_str().and_then(|at| at.strip_prefix("#/components/responses/"));
+            let name = answer["$ref"]
+                .as_str()
+                .and_then(|at| at.strip_prefix("#/components/responses/"));
             let answer = name.map_or(answer, |name| &document["components"]["responses"][name]);
             assert!(
                 !answer["description"].as_str().unwrap().is_empty(),
@@ -48,7 +53,13 @@ fn every_operation_has_a_name_of_its_own_and_answers() {
             );
             if status.parse::<u16>().unwrap() >= 400 {
                 let body = &answer["content"]["application/json"];
-                assert_eq!(body["schema"]["$ref"], "#/components/schemas/ErrorBody", "{path} {status}");
+                let schema = if path.starts_with("/v1/") {
+                    "OpenAiErrorBody"
+                } else {
+                    "ErrorBody"
+                };
+                let schema = format!("#/components/schemas/{schema}");
+                assert_eq!(body["schema"]["$ref"], schema, "{path} {status}");
                 assert!(body["example"]["detail"].is_string(), "{path} {status}");
             }
         }
@@ -63,7 +74,12 @@ fn every_request_has_an_example() {
             continue;
         };
         for (kind, body) in content {
-            let schema = body["schema"]["$ref"].as_str().unwrap().rsplit('/').next().unwrap();
+            let schema = body["schema"]["$ref"]
+                .as_str()
+                .unwrap()
+                .rsplit('/')
+                .next()
+                .unwrap();
             let schema = &document["components"]["schemas"][schema];
             let whole = body["example"].is_object() || body["examples"].is_object();
             let required = schema["required"].as_array().cloned().unwrap_or_default();
@@ -86,8 +102,14 @@ async fn the_declared_bounds_are_the_enforced_ones() {
     let voice = &document["components"]["schemas"]["SftRequest"]["properties"]["spk_id"];
     assert_eq!(voice["maxLength"], crate::limits::VOICE_ID_CHARS);
     let speed = &document["components"]["schemas"]["SftRequest"]["properties"]["speed"];
-    assert_eq!(speed["minimum"].as_f64().unwrap() as f32, crate::limits::SPEED_MIN);
-    assert_eq!(speed["maximum"].as_f64().unwrap() as f32, crate::limits::SPEED_MAX);
+    assert_eq!(
+        speed["minimum"].as_f64().unwrap() as f32,
+        crate::limits::SPEED_MIN
+    );
+    assert_eq!(
+        speed["maximum"].as_f64().unwrap() as f32,
+        crate::limits::SPEED_MAX
+    );
 }
 
 #[tokio::test]
@@ -96,9 +118,14 @@ async fn the_document_has_a_page_to_read_it_on() {
     let entry = get(&app, "/docs").await;
     assert_eq!((entry.status.as_u16(), entry.header("location")), (308, "docs/"));
     let page = get(&app, "/docs/").await;
-    assert_eq!((page.status.as_u16(), page.header("content-type")), (200, "text/html"));
+    assert_eq!(
+        (page.status.as_u16(), page.header("content-type")),
+        (200, "text/html")
+    );
     let page = String::from_utf8(page.body.to_vec()).unwrap();
-    let parts = page.split(['"', '\'']).filter(|part| part.ends_with(".js") || part.ends_with(".css"));
+    let parts = page
+        .split(['"', '\''])
+        .filter(|part| part.ends_with(".js") || part.ends_with(".css"));
     let mut count = 0;
     for part in parts {
         let part = part.trim_start_matches("./");
@@ -110,7 +137,9 @@ async fn the_document_has_a_page_to_read_it_on() {
     let start = get(&app, "/docs/swagger-initializer.js").await;
     let start = String::from_utf8(start.body.to_vec()).unwrap();
     assert!(start.contains("\"../openapi.json\""), "{start}");
-    get(&app, "/docs/nothing.js").await.refused(404, "no such route: /docs/nothing.js");
+    get(&app, "/docs/nothing.js")
+        .await
+        .refused(404, "no such route: /docs/nothing.js");
 }
 
 #[tokio::test]
@@ -125,7 +154,14 @@ async fn the_playground_asks_nobody_else() {
     let script = get(&app, "/playground/app.js").await;
     assert_eq!(script.header("content-type"), "text/javascript; charset=utf-8");
     let slash = get(&app, "/playground/").await;
-    assert_eq!((slash.status.as_u16(), slash.header("location")), (308, "../playground"));
-    get(&app, "/playground/../Cargo.toml").await.refused(404, "no such route");
-    post(&app, "/playground", json!({})).await.refused(405, "/playground does not take POST");
+    assert_eq!(
+        (slash.status.as_u16(), slash.header("location")),
+        (308, "../playground")
+    );
+    get(&app, "/playground/../Cargo.toml")
+        .await
+        .refused(404, "no such route");
+    post(&app, "/playground", json!({}))
+        .await
+        .refused(405, "/playground does not take POST");
 }

@@ -14,7 +14,7 @@ request! {
         /// What is said in the recording, at most 1,000 characters.
         #[schema(min_length = 1, max_length = 1_000, example = "What I say in it.")]
         prompt_text: String,
-        /// The recording: WAV, MP3, FLAC, OGG or M4A; 0.5 to 30 s.
+        /// The recording: WAV, MP3, FLAC, OGG, WebM or M4A; 0.5 to 30 s.
         #[schema(value_type = String, format = Binary, content_media_type = "application/octet-stream")]
         prompt_wav: Vec<u8>,
     }
@@ -26,7 +26,7 @@ request! {
         /// Text to speak, at most 10,000 characters.
         #[schema(min_length = 1, max_length = 10_000, example = "你好，很高兴认识你。")]
         tts_text: String,
-        /// The recording: WAV, MP3, FLAC, OGG or M4A; 0.5 to 30 s.
+        /// The recording: WAV, MP3, FLAC, OGG, WebM or M4A; 0.5 to 30 s.
         #[schema(value_type = String, format = Binary, content_media_type = "application/octet-stream")]
         prompt_wav: Vec<u8>,
     }
@@ -35,7 +35,7 @@ request! {
 request! {
     /// Say what a recording says in another voice: that of a recording, or a known one.
     pub ConvertForm(nullable = false) {
-        /// What to say: WAV, MP3, FLAC, OGG or M4A; 0.5 to 300 s.
+        /// What to say: WAV, MP3, FLAC, OGG, WebM or M4A; 0.5 to 300 s.
         #[schema(value_type = String, format = Binary, content_media_type = "application/octet-stream")]
         source_wav: Vec<u8>,
         /// The voice to say it with, 0.5 to 30 s; or `spk_id`.
@@ -83,7 +83,7 @@ basic_request! {
         /// What is said in the recording, at most 1,000 characters.
         #[schema(min_length = 1, max_length = 1_000, example = "What I say in it.")]
         prompt_text: String,
-        /// The recording: WAV, MP3, FLAC, OGG or M4A; 0.5 to 30 s.
+        /// The recording: WAV, MP3, FLAC, OGG, WebM or M4A; 0.5 to 30 s.
         #[schema(value_type = String, format = Binary, content_media_type = "application/octet-stream")]
         prompt_wav: Vec<u8>,
     }
@@ -95,7 +95,7 @@ basic_request! {
         /// Text to speak, at most 10,000 characters.
         #[schema(min_length = 1, max_length = 10_000, example = "你好，很高兴认识你。")]
         tts_text: String,
-        /// The recording: WAV, MP3, FLAC, OGG or M4A; 0.5 to 30 s.
+        /// The recording: WAV, MP3, FLAC, OGG, WebM or M4A; 0.5 to 30 s.
         #[schema(value_type = String, format = Binary, content_media_type = "application/octet-stream")]
         prompt_wav: Vec<u8>,
     }
@@ -110,7 +110,7 @@ basic_request! {
         /// How to speak, at most 1,000 characters.
         #[schema(min_length = 1, max_length = 1_000, example = "说得快一点")]
         instruct_text: String,
-        /// The recording: WAV, MP3, FLAC, OGG or M4A; 0.5 to 30 s.
+        /// The recording: WAV, MP3, FLAC, OGG, WebM or M4A; 0.5 to 30 s.
         #[schema(value_type = String, format = Binary, content_media_type = "application/octet-stream")]
         prompt_wav: Vec<u8>,
     }
@@ -128,7 +128,7 @@ pub struct CloneForm {
     /// Name to show; the id when absent.
     #[schema(max_length = 64, example = "Anna", nullable = false)]
     spk_name: Option<String>,
-    /// The recording: WAV, MP3, FLAC, OGG or M4A; 0.5 to 30 s.
+    /// The recording: WAV, MP3, FLAC, OGG, WebM or M4A; 0.5 to 30 s.
     #[schema(value_type = String, format = Binary, content_media_type = "application/octet-stream")]
     prompt_audio: Vec<u8>,
 }

@@ -24,7 +24,7 @@ macro_rules! request {
                 #[serde(default, deserialize_with = "crate::api::lax::flag")]
                 #[schema(default = false, nullable = $null)]
                 $vis stream: Option<bool>,
-                /// How the audio is coded: `mp3`, `wav`, or `pcm` (bare little-endian 16-bit samples).
+                /// How the audio is coded.
                 #[serde(default, deserialize_with = "crate::api::wire::Format::lax")]
                 #[schema(default = "mp3", nullable = $null)]
                 $vis format: Option<$crate::api::wire::Format>,
@@ -78,12 +78,17 @@ macro_rules! with_pace {
 }
 pub(crate) use with_pace;
 
-/// How an answer's audio is coded.
+/// How the audio of an answer is coded: `mp3`, `opus` (in an Ogg stream), `flac`, `wav`, or `pcm` (bare little-endian
+/// 16-bit samples).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ToSchema)]
 #[schema(rename_all = "lowercase")]
 pub enum Format {
     /// MPEG Layer III.
     Mp3,
+    /// Opus in an Ogg stream.
+    Opus,
+    /// FLAC.
+    Flac,
     /// RIFF/WAVE.
     Wav,
     /// Bare little-endian 16-bit samples.
@@ -91,24 +96,34 @@ pub enum Format {
 }
 
 impl Format {
-    /// A format by its name; `None` for null and for an empty form field.
+    /// The names there are, for an error's text.
+    pub const NAMES: &str = "mp3, opus, flac, wav or pcm";
+
+    /// By its name, in any case.
+    pub fn of(name: &str) -> Option<Self> {
+        match name.to_ascii_lowercase().as_str() {
+            "mp3" => Some(Self::Mp3),
+            "opus" => Some(Self::Opus),
+            "flac" => Some(Self::Flac),
+            "wav" => Some(Self::Wav),
+            "pcm" => Some(Self::Pcm),
+            _ => None,
+        }
+    }
+
+    /// From a field; `None` for null and for an empty form field.
     ///
     /// # Errors
     /// When there is no such format.
     pub fn lax<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Self>, D::Error> {
-        let Some(name) = Option::<String>::deserialize(deserializer)? else {
+        let name = Option::<String>::deserialize(deserializer)?;
+        let Some(name) = name.filter(|name| !name.trim().is_empty()) else {
             return Ok(None);
         };
-        match name.trim().to_ascii_lowercase().as_str() {
-            "" => Ok(None),
-            "mp3" => Ok(Some(Self::Mp3)),
-            "wav" => Ok(Some(Self::Wav)),
-            "pcm" => Ok(Some(Self::Pcm)),
-            _ => Err(serde::de::Error::custom(format!(
-                "must be mp3, wav or pcm, not {}",
-                lax::quoted(&name)
-            ))),
-        }
+        let wrong = || format!("must be {}, not {}", Self::NAMES, lax::quoted(&name));
+        Self::of(name.trim())
+            .map(Some)
+            .ok_or_else(|| serde::de::Error::custom(wrong()))
     }
 }
 
@@ -116,6 +131,8 @@ impl From<Format> for AudioFormat {
     fn from(format: Format) -> Self {
         match format {
             Format::Mp3 => AudioFormat::Mp3,
+            Format::Opus => AudioFormat::Opus,
+            Format::Flac => AudioFormat::Flac,
             Format::Wav => AudioFormat::Wav,
             Format::Pcm => AudioFormat::L16,
         }

@@ -44,6 +44,15 @@ export async function send({ path, json, fields, files, method }, signal) {
   throw new Failure(status === 503 ? 'busy' : status >= 500 ? 'fault' : 'refused', values);
 }
 
+/** A WebSocket at this path. A browser sends the key in the address, as it cannot set headers. */
+export function socket(path) {
+  const url = new URL(address(path).replace(/^http/, 'ws'));
+  if (key.get()) url.searchParams.set('api_key', key.get());
+  const opened = new WebSocket(url);
+  opened.binaryType = 'arraybuffer';
+  return opened;
+}
+
 const quoted = (text) => `'${String(text).replaceAll("'", "'\\''")}'`;
 
 /** The shell command that gives the same speech as a file: same seed, as MP3. The key stays out of it. */

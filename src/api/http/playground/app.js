@@ -1,6 +1,7 @@
-// The page: tabs, language, key, voices, and the three forms.
+// The page: tabs, language, key, voices, and the four forms.
 
 import { Failure, key, send } from './api.js';
+import { Live } from './live.js';
 import { Recording } from './recording.js';
 import { Result, Task } from './result.js';
 import { languages, say, t } from './text.js';
@@ -8,7 +9,7 @@ import { languages, say, t } from './text.js';
 /** Results that stay on the page. */
 const KEPT = 10;
 
-const panels = Object.fromEntries(['speak', 'compare', 'clone'].map((id) => [id, document.getElementById(id)]));
+const panels = Object.fromEntries(['speak', 'compare', 'clone', 'live'].map((id) => [id, document.getElementById(id)]));
 const forms = Object.fromEntries(Object.entries(panels).map(([id, panel]) => [id, panel.querySelector('form')]));
 const tasks = Object.fromEntries(Object.entries(panels).map(([id, panel]) => [id, new Task(panel)]));
 const recordings = Object.fromEntries(
@@ -59,27 +60,67 @@ function fields() {
   say(document.getElementById('hint'), `hint_${chosen}`);
 }
 
-/** Asks for the voices and offers them. */
-async function voices(select) {
-  const { speakers } = await (await send({ path: 'available_spks' })).json();
-  const { voice } = forms.speak.elements;
-  const before = select ?? voice.value;
-  const recording = new Option(t('ofRecording'), '');
-  recording.dataset.t = 'ofRecording';
-  const name = ({ spk_id: id, spk_name: shown }) => (shown === id ? id : `${shown} (${id})`);
-  voice.replaceChildren(recording, ...speakers.map((one) => new Option(name(one), one.spk_id)));
-  voice.value = speakers.some((one) => one.spk_id === before) ? before : speakers[0]?.spk_id ?? '';
+const name = ({ spk_id: id, spk_name: shown }) => (shown === id ? id : `${shown} (${id})`);
+
+/** Asks for the voices and offers them; `chosen` is the one to choose. */
+async function voices(chosen) {
+  const { voices: all } = await (await send({ path: 'voices' })).json();
+  for (const { voice } of [forms.speak.elements, forms.live.elements]) {
+    const before = chosen ?? voice.value;
+    voice.replaceChildren(...all.map((one) => new Option(name(one), one.spk_id)));
+    voice.value = all.some((one) => one.spk_id === before) ? before : all[0]?.spk_id ?? '';
+  }
+  const recording = new Option('', '');
+  say(recording, 'ofRecording');
+  forms.speak.elements.voice.prepend(recording);
+  offer(all);
+  list(all.filter((one) => !one.built_in));
+  fields();
+}
+
+/** Boxes to compare voices; the first few are ticked at first. */
+function offer(all) {
   const group = panels.compare.querySelector('.voices');
-  const checked = new Set([...group.querySelectorAll(':checked')].map((box) => box.value));
+  const ticked = new Set([...group.querySelectorAll(':checked')].map((box) => box.value));
   for (const label of group.querySelectorAll('label')) label.remove();
-  for (const [i, one] of speakers.entries()) {
+  for (const [i, one] of all.entries()) {
     const label = document.createElement('label');
     const box = Object.assign(document.createElement('input'), { type: 'checkbox', name: 'voices', value: one.spk_id });
-    box.checked = checked.size ? checked.has(one.spk_id) : i < 4;
+    box.checked = ticked.size ? ticked.has(one.spk_id) : i < 4;
     label.append(box, name(one));
     group.append(label);
   }
-  fields();
+}
+
+/** The saved voices, each with a button that removes it when it is asked twice. */
+function list(saved) {
+  const items = saved.map((one) => {
+    const item = document.createElement('li');
+    const button = Object.assign(document.createElement('button'), { type: 'button' });
+    const label = document.createElement('span');
+    label.textContent = name(one);
+    say(button, 'remove');
+    button.addEventListener('click', () => {
+      if (button.dataset.t === 'remove') say(button, 'really');
+      else remove(one);
+    });
+    button.addEventListener('blur', () => say(button, 'remove'));
+    item.append(label, button);
+    return item;
+  });
+  if (!items.length) {
+    items.push(document.createElement('li'));
+    say(items[0], 'noneSaved');
+  }
+  panels.clone.querySelector('.saved').replaceChildren(...items);
+}
+
+function remove(one) {
+  return tasks.clone.run(async () => {
+    await send({ path: `voices/${encodeURIComponent(one.spk_id)}`, method: 'DELETE' });
+    await voices();
+    tasks.clone.status('removed', { name: one.spk_name });
+  });
 }
 
 /** What the server is and what it can say. */
@@ -159,6 +200,31 @@ function compare() {
   });
 }
 
+function live() {
+  const task = tasks.live;
+  const { text, voice, paced } = forms.live.elements;
+  const [list, end] = [panels.live.querySelector('.results'), panels.live.querySelector('.end')];
+  const session = new Live(text);
+  end.addEventListener('click', () => session.end());
+  return () => task.run(async (signal) => {
+    const player = task.player(rate);
+    const result = new Result(list, voice.value, { live: true });
+    while (list.children.length > KEPT) list.lastElementChild.remove();
+    const began = (n) => task.status('speaking', { n });
+    task.status('waiting');
+    end.disabled = paced.checked;
+    if (!paced.checked) text.focus();
+    try {
+      await session.speak({ spk_id: voice.value }, { paced: paced.checked, result, player, began, signal });
+    } finally {
+      end.disabled = true;
+    }
+    await result.follow(player, signal);
+    signal.throwIfAborted();
+    task.status('done', { n: result.seconds.toFixed(2) });
+  });
+}
+
 function clone(open) {
   const task = tasks.clone;
   const use = panels.clone.querySelector('.use');
@@ -184,7 +250,7 @@ function clone(open) {
 
 function start() {
   const open = tabs();
-  const work = { speak, compare, clone: clone(open) };
+  const work = { speak, compare, clone: clone(open), live: live() };
   for (const [id, form] of Object.entries(forms)) {
     form.addEventListener('submit', (event) => {
       event.preventDefault();
@@ -208,7 +274,7 @@ function start() {
   });
   languages(document.getElementById('language'), ([sample, instruction]) => {
     // A sample that nobody has changed follows the language.
-    for (const field of [elements.text, forms.compare.elements.text]) {
+    for (const field of [elements.text, forms.compare.elements.text, forms.live.elements.text]) {
       if (!field.value || field.value === sample) field.value = t('sample');
     }
     const field = elements.instruct_text;

@@ -66,6 +66,12 @@ export class Player {
   }
 }
 
+/** The first samples of a buffer of little-endian 16-bit PCM. */
+export function decoded(buffer, count = buffer.byteLength >> 1) {
+  const view = new DataView(buffer);
+  return Float32Array.from({ length: count }, (_, i) => view.getInt16(2 * i, true) / 32768);
+}
+
 /** The samples of a body of little-endian 16-bit PCM, as they come. */
 export async function* samples(body) {
   const reader = body.getReader();
@@ -80,8 +86,7 @@ export async function* samples(body) {
       const count = bytes.length >> 1;
       odd = bytes.slice(2 * count);
       if (!count) continue;
-      const view = new DataView(bytes.buffer);
-      yield Float32Array.from({ length: count }, (_, i) => view.getInt16(2 * i, true) / 32768);
+      yield decoded(bytes.buffer, count);
     }
   } finally {
     reader.cancel().catch(() => {});

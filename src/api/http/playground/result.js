@@ -11,10 +11,11 @@ export class Result {
   #wave;
   #pieces = [];
   #count = 0;
-  #rate = 0;
+  #shown = 0;
+  #stream = { rate: 1 };
 
   /** A new result with this title, the first of a list. */
-  constructor(list, title, { last = false } = {}) {
+  constructor(list, title, { last = false, live = false } = {}) {
     const fragment = document.getElementById('result-template').content.cloneNode(true);
     const article = fragment.firstElementChild;
     translate(article);
@@ -24,6 +25,7 @@ export class Result {
       seed: part('.seed'), after: part('.after'), audio: part('audio'), download: part('.download'), code: part('code'),
     };
     part('h2').textContent = title;
+    part('details').hidden = live;
     this.#parts.audio.setAttribute('aria-label', title);
     this.#wave = new Wave(this.#parts.canvas);
     const { audio } = this.#parts;
@@ -38,7 +40,7 @@ export class Result {
 
   /** Seconds that came. */
   get seconds() {
-    return this.#rate ? this.#count / this.#rate : 0;
+    return this.#count / this.#stream.rate;
   }
 
   /** Asks for speech and takes it in; `player` plays it. `began` is told the milliseconds to the first audio. */
@@ -46,23 +48,53 @@ export class Result {
     const start = performance.now();
     this.#parts.code.textContent = curl(request);
     const response = await send(request, signal);
-    this.#rate = Number(response.headers.get('X-Sample-Rate'));
     const seed = response.headers.get('X-Seed');
-    this.#parts.seed.textContent = seed;
     this.#parts.code.textContent = curl(request, Number(seed));
+    this.open({ rate: Number(response.headers.get('X-Sample-Rate')), seed, start, player, began });
     try {
-      await this.#take(response, player, (ms) => {
-        say(this.#parts.first, 'ms', { n: Math.round(ms - start) });
-        began?.(Math.round(ms - start));
-      });
-      const took = (performance.now() - start) / 1000;
-      say(this.#parts.total, 's', { n: took.toFixed(2) });
-      say(this.#parts.pace, 'times', { n: (this.seconds / took).toFixed(1) });
+      for await (const piece of samples(response.body)) this.add(piece);
     } catch (error) {
       throw error.name === 'AbortError' ? error : new Failure('brokeOff');
     } finally {
-      this.#finish();
+      this.finish();
     }
+  }
+
+  /** Audio of this rate is to come; `start` is when it was asked for. */
+  open(stream) {
+    this.#stream = stream;
+    this.#parts.seed.textContent = stream.seed;
+  }
+
+  /** The next audio. */
+  add(piece) {
+    const { start, rate, player, began } = this.#stream;
+    if (!this.#count) {
+      const n = Math.round(performance.now() - start);
+      say(this.#parts.first, 'ms', { n });
+      began?.(n);
+    }
+    player?.push(piece, rate);
+    this.#pieces.push(piece);
+    this.#count += piece.length;
+    this.#wave.add(piece);
+    if (player) this.#wave.position = player.position / this.seconds;
+    if (this.seconds - this.#shown >= 0.5) this.#describe();
+  }
+
+  /** All of it has come, or no more will: makes a file of it. */
+  finish() {
+    this.#describe();
+    if (!this.#count) return;
+    const took = (performance.now() - this.#stream.start) / 1000;
+    say(this.#parts.total, 's', { n: took.toFixed(2) });
+    say(this.#parts.pace, 'times', { n: (this.seconds / took).toFixed(1) });
+    const { audio, download, after } = this.#parts;
+    const file = URL.createObjectURL(wav(this.#pieces, this.#stream.rate));
+    this.#pieces = [];
+    audio.src = file;
+    Object.assign(download, { href: file, download: 'speech.wav' });
+    after.hidden = false;
   }
 
   /** Shows how far a player is until it is through or told to stop. */
@@ -75,36 +107,9 @@ export class Result {
     this.#wave.position = 0;
   }
 
-  async #take(response, player, first) {
-    let shown = 0;
-    for await (const piece of samples(response.body)) {
-      if (!this.#count) first(performance.now());
-      player?.push(piece, this.#rate);
-      this.#pieces.push(piece);
-      this.#count += piece.length;
-      this.#wave.add(piece);
-      if (player) this.#wave.position = player.position / this.seconds;
-      if (this.seconds - shown >= 0.5) {
-        shown = this.seconds;
-        this.#describe();
-      }
-    }
-  }
-
-  /** Makes a file of what came. */
-  #finish() {
-    this.#describe();
-    if (!this.#count) return;
-    const { audio, download, after } = this.#parts;
-    const file = URL.createObjectURL(wav(this.#pieces, this.#rate));
-    this.#pieces = [];
-    audio.src = file;
-    Object.assign(download, { href: file, download: 'speech.wav' });
-    after.hidden = false;
-  }
-
   #describe() {
     const { canvas, length } = this.#parts;
+    this.#shown = this.seconds;
     const n = this.seconds.toFixed(2);
     canvas.dataset.tLabel = 'wave';
     canvas.dataset.values = JSON.stringify({ n });
