@@ -1,12 +1,14 @@
-//! Wire protocols over the engine: HTTP now; gRPC and WebSocket get folders beside `http`.
+//! Wire protocols over the engine: HTTP and gRPC; WebSocket gets a folder beside them.
 //!
 //! The api knows no model: it turns a wire request into a [`crate::engine::SpeechRequest`], hands it to a [`Speaker`],
 //! and turns the samples that come back into a body. Nothing here blocks a thread: decoding, encoding and the parsing
 //! of large bodies run on the blocking pool, each with a bound in [`crate::limits`].
 
+pub mod access;
 pub mod auth;
 pub mod encoding;
 pub mod error;
+pub mod grpc;
 pub mod http;
 mod lax;
 pub mod prompt;

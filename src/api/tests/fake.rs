@@ -22,6 +22,8 @@ use crate::{
 pub const CHUNK: usize = 6_000;
 /// Chunks of a normal answer.
 pub const CHUNKS: usize = 4;
+/// Syntheses at once that it names; it keeps to none.
+pub const CONCURRENCY: usize = 3;
 
 pub struct Fake {
     model: ModelInfo,
@@ -156,6 +158,10 @@ impl Fake {
 impl Speaker for Fake {
     fn model(&self) -> &ModelInfo {
         &self.model
+    }
+
+    fn concurrency(&self) -> usize {
+        CONCURRENCY
     }
 
     fn voices(&self) -> Vec<VoiceInfo> {
