@@ -60,6 +60,17 @@ pub const LIVE_SEGMENTS_AHEAD: usize = 4;
 pub const LIVE_IDLE: Duration = Duration::from_secs(60);
 /// Time from its beginning to its end.
 pub const LIVE_SESSION: Duration = Duration::from_secs(3600);
+/// Bytes of it that a protocol reads ahead of the engine, so that a cancel behind them is heard while they wait; then no
+/// more is read.
+pub const LIVE_TEXT_AHEAD_BYTES: usize = 256 << 10;
+/// What each piece counts there beside its own bytes.
+pub const LIVE_PIECE_BYTES: usize = 64;
+/// Bytes of audio in one message of a live session (100 ms of PCM at 24 kHz): a cancel waits for one at most.
+pub const LIVE_AUDIO_BYTES: usize = 4_800;
+/// Least `ahead`, seconds of audio sent before they are played.
+pub const LIVE_AHEAD_MIN: f64 = 0.1;
+/// Greatest `ahead`.
+pub const LIVE_AHEAD_MAX: f64 = 60.0;
 /// Audio chunks made but not yet sent, per request: a slow reader stops its own synthesis here.
 pub const CHUNKS_IN_FLIGHT: usize = 4;
 /// A stream that has not begun waits so long for one that is about to run dry: a pause in what is heard is worse than a

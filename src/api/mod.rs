@@ -11,16 +11,15 @@ pub mod error;
 pub mod grpc;
 pub mod http;
 mod lax;
+pub mod live;
 pub mod prompt;
 pub mod speaker;
 pub mod wire;
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
-};
+use std::sync::Arc;
 
 use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
 
 pub use self::{auth::ApiKey, error::ApiError, speaker::Speaker};
 use crate::limits;
@@ -41,7 +40,7 @@ pub struct ApiState(Arc<Shared>);
 struct Shared {
     speaker: Arc<dyn Speaker>,
     options: ApiOptions,
-    draining: AtomicBool,
+    draining: CancellationToken,
     decodes: Arc<Semaphore>,
     body_bytes: Arc<Semaphore>,
 }
@@ -52,7 +51,7 @@ impl ApiState {
         Self(Arc::new(Shared {
             speaker,
             options,
-            draining: AtomicBool::new(false),
+            draining: CancellationToken::new(),
             decodes: Arc::new(Semaphore::new(limits::DECODES_AT_ONCE)),
             body_bytes: Arc::new(Semaphore::new(limits::BODY_BYTES_IN_FLIGHT)),
         }))
@@ -70,12 +69,17 @@ impl ApiState {
 
     /// From now on new work is answered 503; running work goes on.
     pub fn start_draining(&self) {
-        self.0.draining.store(true, Ordering::Relaxed);
+        self.0.draining.cancel();
     }
 
     /// Whether new work is refused.
     pub fn is_draining(&self) -> bool {
-        self.0.draining.load(Ordering::Relaxed)
+        self.0.draining.is_cancelled()
+    }
+
+    /// Waits until new work is refused.
+    pub async fn draining(&self) {
+        self.0.draining.cancelled().await;
     }
 
     /// One permit per recording being decoded.

@@ -107,9 +107,10 @@ impl<'a> Pipeline<'a> {
             self.speak_rest(&mut speech)?;
         }
         match begun {
-            0 => Err(Error::invalid(
-                "tts_text has nothing to speak: it needs at least one letter or digit",
-            )),
+            0 => Err(Error::Invalid(format!(
+                "{} has nothing to speak: it needs at least one letter or digit",
+                texts.field()
+            ))),
             _ => Ok(()),
         }
     }
@@ -365,6 +366,16 @@ impl<'a> Pipeline<'a> {
 enum Segments<'s> {
     There(std::slice::Iter<'s, Vec<i64>>),
     Coming(&'s LiveSegments),
+}
+
+impl Segments<'_> {
+    /// The request's field that they are made of.
+    fn field(&self) -> &'static str {
+        match self {
+            Segments::There(_) => "tts_text",
+            Segments::Coming(_) => "text",
+        }
+    }
 }
 
 /// The speech tokens of a segment, as the language model makes them.

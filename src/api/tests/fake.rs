@@ -83,27 +83,32 @@ impl Fake {
         Ok(())
     }
 
-    /// A chunk for every piece of text, none for a flush; the samples say how many characters the piece had.
+    /// A chunk for every piece of text, none for a flush; the samples say how many characters the piece had. After
+    /// "endless" there are chunks without end, and no more text is read.
     async fn say_live(&self, request: SpeechRequest) -> Result<(LiveText, SpeechStream)> {
         self.check(&request)?;
         self.requests.lock().push(request);
         let (text, mut heard) = LiveText::heard();
         let (sender, chunks) = mpsc::channel(1);
-        let (flushes, dropped) = (self.flushes.clone(), self.dropped.clone());
+        let (flushes, dropped, endless) = (self.flushes.clone(), self.dropped.clone(), self.endless.clone());
         tokio::spawn(async move {
             while let Some(piece) = heard.next().await {
-                let item = match piece.as_deref() {
+                let (item, times) = match piece.as_deref() {
                     None => {
                         flushes.fetch_add(1, Ordering::SeqCst);
                         continue;
                     }
-                    Some("fault") => Err(Error::Internal("/secret/path exploded".into())),
-                    Some(text) => Ok(vec![text.chars().count() as f32 / 1000.0; CHUNK]),
+                    Some("fault") => (Err(Error::Internal("/secret/path exploded".into())), 1),
+                    Some("endless") => (Ok(vec![0.1; CHUNK]), usize::MAX),
+                    Some(text) => (Ok(vec![text.chars().count() as f32 / 1000.0; CHUNK]), 1),
                 };
                 let last = item.is_err();
-                if sender.send(item).await.is_err() {
-                    dropped.fetch_add(1, Ordering::SeqCst);
-                    return;
+                for _ in 0..times {
+                    if sender.send(item.clone()).await.is_err() {
+                        dropped.fetch_add(1, Ordering::SeqCst);
+                        return;
+                    }
+                    endless.fetch_add(usize::from(times > 1), Ordering::SeqCst);
                 }
                 if last {
                     return;
