@@ -220,10 +220,14 @@ pub const GRPC_PROBE_BYTES: usize = 16 << 10;
 pub const GRPC_AUDIO_BYTES: usize = 64 << 10;
 /// Time a client takes to send the message of a gRPC call.
 pub const GRPC_MESSAGE_TIME: Duration = Duration::from_secs(30);
+/// Time between two utterances of a live gRPC call.
+pub const GRPC_LIVE_IDLE: Duration = Duration::from_secs(600);
 /// Calls at once on one gRPC connection; more wait with their client.
 pub const GRPC_STREAMS: u32 = 128;
 /// Bytes of the metadata of a gRPC call.
 pub const GRPC_METADATA_BYTES: u32 = 16 << 10;
+/// Bytes of one gRPC answer that wait for the network; then no more of it is made.
+pub const GRPC_SEND_BYTES: usize = 64 << 10;
 /// Silence after which the client of a gRPC connection is asked whether it is there.
 pub const GRPC_KEEP_ALIVE: Duration = Duration::from_secs(30);
 /// Time it takes to answer; then its connection is closed.

@@ -26,7 +26,8 @@ async fn start() -> Running {
     let state = ApiState::new(fake.clone(), ApiOptions::default());
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let (address, doors) = (listener.local_addr().unwrap(), Doors::new());
-    tokio::spawn(doors.clone().accept(listener, router(state.clone())));
+    let serves = Serves::Http(router(state.clone()));
+    tokio::spawn(doors.clone().accept(listener, serves));
     Running {
         address,
         state,

@@ -24,6 +24,21 @@ const PROMPT_AUDIO: &str = "prompt_audio";
 pub(super) async fn speech(
     state: &ApiState,
     id: &str,
+    mut request: proto::Request,
+) -> Result<SpeechRequest, ApiError> {
+    if let Some(payload) = &mut request.request_payload {
+        check_text("tts_text", text_of(payload), limits::TTS_TEXT_CHARS)?;
+    }
+    live_speech(state, id, request).await
+}
+
+/// Likewise of a text that is still to come.
+///
+/// # Errors
+/// As [`speech`].
+pub(super) async fn live_speech(
+    state: &ApiState,
+    id: &str,
     request: proto::Request,
 ) -> Result<SpeechRequest, ApiError> {
     let proto::Request {
@@ -33,76 +48,65 @@ pub(super) async fn speech(
     } = request;
     let given = Some(f64::from(speed)).filter(|speed| *speed != 0.0);
     let delivery = Delivery::new(Some(true), given, Some(seed))?;
-    let Some(payload) = request_payload else {
+    let Some(mut payload) = request_payload else {
         let what = "must be one of sft_request, zero_shot_request, cross_lingual_request and instruct_request";
         return Err(ApiError::field("RequestPayload", what));
     };
-    let (text, mode) = spoken(state, payload).await?;
     Ok(SpeechRequest {
         id: id.to_owned(),
-        text,
-        mode,
+        text: std::mem::take(text_of(&mut payload)),
+        mode: mode(state, payload).await?,
         speed: delivery.speed,
         seed: delivery.seed,
         stream: delivery.stream,
     })
 }
 
-/// The text, and whose voice speaks it.
-async fn spoken(state: &ApiState, payload: RequestPayload) -> Result<(String, Mode), ApiError> {
+/// The text to speak.
+fn text_of(payload: &mut RequestPayload) -> &mut String {
     match payload {
-        RequestPayload::SftRequest(proto::SftRequest { spk_id, tts_text }) => {
-            check_text("tts_text", &tts_text, limits::TTS_TEXT_CHARS)?;
-            check_text("spk_id", &spk_id, limits::VOICE_ID_CHARS)?;
-            Ok((tts_text, Mode::Sft { voice: spk_id }))
+        RequestPayload::SftRequest(request) => &mut request.tts_text,
+        RequestPayload::ZeroShotRequest(request) => &mut request.tts_text,
+        RequestPayload::CrossLingualRequest(request) => &mut request.tts_text,
+        RequestPayload::InstructRequest(request) => &mut request.tts_text,
+    }
+}
+
+/// Whose voice speaks it.
+async fn mode(state: &ApiState, payload: RequestPayload) -> Result<Mode, ApiError> {
+    match payload {
+        RequestPayload::SftRequest(request) => {
+            let voice = request.spk_id;
+            check_text("spk_id", &voice, limits::VOICE_ID_CHARS)?;
+            Ok(Mode::Sft { voice })
         }
-        RequestPayload::ZeroShotRequest(proto::ZeroshotRequest {
-            tts_text,
-            prompt_text,
-            prompt_audio,
-        }) => {
-            check_text("tts_text", &tts_text, limits::TTS_TEXT_CHARS)?;
+        RequestPayload::ZeroShotRequest(request) => {
+            let prompt_text = request.prompt_text;
             check_text("prompt_text", &prompt_text, limits::PROMPT_TEXT_CHARS)?;
-            let prompt = recording(state, prompt_audio).await?;
-            Ok((tts_text, Mode::ZeroShot { prompt, prompt_text }))
+            let prompt = recording(state, request.prompt_audio).await?;
+            Ok(Mode::ZeroShot { prompt, prompt_text })
         }
-        RequestPayload::CrossLingualRequest(proto::CrosslingualRequest {
-            tts_text,
-            prompt_audio,
-        }) => {
-            check_text("tts_text", &tts_text, limits::TTS_TEXT_CHARS)?;
-            let prompt = recording(state, prompt_audio).await?;
-            Ok((tts_text, Mode::CrossLingual { prompt }))
+        RequestPayload::CrossLingualRequest(request) => {
+            let prompt = recording(state, request.prompt_audio).await?;
+            Ok(Mode::CrossLingual { prompt })
         }
-        RequestPayload::InstructRequest(request) => {
-            check_text("tts_text", &request.tts_text, limits::TTS_TEXT_CHARS)?;
-            instructed(state, request).await
-        }
+        RequestPayload::InstructRequest(request) => instructed(state, request).await,
     }
 }
 
 /// An instruction to a known voice, or to that of a recording.
-async fn instructed(
-    state: &ApiState,
-    request: proto::InstructRequest,
-) -> Result<(String, Mode), ApiError> {
-    let proto::InstructRequest {
-        tts_text,
-        spk_id,
-        instruct_text,
-        prompt_audio,
-    } = request;
+async fn instructed(state: &ApiState, request: proto::InstructRequest) -> Result<Mode, ApiError> {
+    let (voice, instruct_text) = (request.spk_id, request.instruct_text);
     check_text("instruct_text", &instruct_text, limits::PROMPT_TEXT_CHARS)?;
-    if prompt_audio.is_empty() {
-        check_text("spk_id", &spk_id, limits::VOICE_ID_CHARS)?;
-        let voice = spk_id;
-        return Ok((tts_text, Mode::Instruct { voice, instruct_text }));
+    if request.prompt_audio.is_empty() {
+        check_text("spk_id", &voice, limits::VOICE_ID_CHARS)?;
+        return Ok(Mode::Instruct { voice, instruct_text });
     }
-    if !spk_id.is_empty() {
+    if !voice.is_empty() {
         return Err(ApiError::field("spk_id", "give a voice or a recording of one, not both"));
     }
-    let prompt = recording(state, prompt_audio).await?;
-    Ok((tts_text, Mode::InstructPrompt { prompt, instruct_text }))
+    let prompt = recording(state, request.prompt_audio).await?;
+    Ok(Mode::InstructPrompt { prompt, instruct_text })
 }
 
 async fn recording(state: &ApiState, samples: Bytes) -> Result<PromptAudio, ApiError> {

@@ -1,7 +1,7 @@
 //! What lies around every call, from the outside in: request id and access line, panics, then all that is asked before
 //! a message is read: the client's deadline, the key, whether the server drains, and whether it has room.
 
-use std::{panic::AssertUnwindSafe, sync::Arc};
+use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 use axum::{
     body::Body,
@@ -31,8 +31,10 @@ use crate::{
     limits,
 };
 
-/// The one method whose calls each speak.
+/// The method whose calls each speak.
 const INFERENCE: &str = "/cosyvoice.CosyVoice/Inference";
+/// The one whose calls speak now and then.
+const LIVE: &str = "/cosyvoice.CosyVoice/Live";
 
 /// Gives the call its id, writes the access line once the whole answer has gone out, and keeps what a panic said in the
 /// log.
@@ -104,18 +106,15 @@ impl Door {
             let checked = key.check(request.headers());
             checked.map_err(|error| status::translated(&error, id))?;
         }
-        let mut place = None;
-        if path == INFERENCE {
-            if self.state.is_draining() {
-                return Err(status::translated(&ApiError::draining(), id));
-            }
-            place = Some(Arc::new(self.place()?));
+        if matches!(path, INFERENCE | LIVE) && self.state.is_draining() {
+            return Err(status::translated(&ApiError::draining(), id));
         }
+        let place = (path == INFERENCE).then(|| self.place()).transpose()?;
         Ok(Call {
             id: id.clone(),
             deadline,
             arrived: CancellationToken::new(),
-            place,
+            _place: place.map(Arc::new),
         })
     }
 }
@@ -129,8 +128,8 @@ pub(super) struct Call {
     pub deadline: Option<Instant>,
     /// Its message has been read.
     arrived: CancellationToken,
-    /// Its place among those who speak, until the last of these is dropped.
-    place: Option<Arc<OwnedSemaphorePermit>>,
+    /// Its place among those who speak, until the last clone of this is dropped.
+    _place: Option<Arc<OwnedSemaphorePermit>>,
 }
 
 impl Call {
@@ -145,10 +144,21 @@ impl Call {
         Ok((call, message))
     }
 
+    /// One that came through no door.
+    #[cfg(test)]
+    pub(super) fn lone() -> Self {
+        Self {
+            id: RequestId::of(&HeaderMap::new()),
+            deadline: None,
+            arrived: CancellationToken::new(),
+            _place: None,
+        }
+    }
+
     /// Waits for what ends a call before it is answered: its deadline, or a message that does not come.
-    async fn overdue(deadline: Option<Instant>, arrived: CancellationToken) -> Status {
+    async fn overdue(deadline: Option<Instant>, arrived: CancellationToken, patience: Duration) -> Status {
         let silent = async {
-            if timeout(limits::GRPC_MESSAGE_TIME, arrived.cancelled()).await.is_ok() {
+            if timeout(patience, arrived.cancelled()).await.is_ok() {
                 std::future::pending().await
             }
         };
@@ -156,7 +166,7 @@ impl Call {
             () = deadline::passed(deadline) => status::late(),
             () = silent => Status::deadline_exceeded(format!(
                 "the call's message did not arrive within {} s",
-                limits::GRPC_MESSAGE_TIME.as_secs()
+                patience.as_secs()
             )),
         }
     }
@@ -176,9 +186,10 @@ pub(super) async fn admit(State(door): State<Door>, mut request: Request, next: 
     };
     let (deadline, arrived) = (call.deadline, call.arrived.clone());
     request.extensions_mut().insert(call);
+    let overdue = Call::overdue(deadline, arrived.clone(), limits::GRPC_MESSAGE_TIME);
     let response = tokio::select! {
         response = next.run(request) => response,
-        status = Call::overdue(deadline, arrived.clone()) => return status.into_http(),
+        status = overdue => return status.into_http(),
     };
     match arrived.is_cancelled() {
         true => response,
@@ -186,15 +197,29 @@ pub(super) async fn admit(State(door): State<Door>, mut request: Request, next: 
     }
 }
 
-/// An answer that was given without the handler, which is about the message: the client's fault, whatever the codec's
-/// code.
+/// An answer that was given without the handler: it is about the message.
 fn unread(response: Response) -> Response {
-    let Some(status) = response.extensions().get::<Status>() else {
-        return response;
-    };
-    match status.code() {
-        Code::OutOfRange => Status::resource_exhausted(status.message()).into_http(),
-        Code::Internal => Status::invalid_argument(status.message()).into_http(),
-        _ => response,
+    match response.extensions().get::<Status>() {
+        Some(status) => status::unread(status).into_http(),
+        None => response,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_message_that_does_not_come_ends_the_call() {
+        let arrived = CancellationToken::new();
+        let soon = Duration::from_millis(20);
+        let status = Call::overdue(None, arrived.clone(), soon).await;
+        assert_eq!(status.code(), Code::DeadlineExceeded);
+        assert!(status.message().contains("did not arrive"), "{status}");
+        arrived.cancel();
+        let waiting = Call::overdue(None, arrived.clone(), soon);
+        assert!(timeout(Duration::from_millis(100), waiting).await.is_err());
+        let late = Call::overdue(Some(Instant::now() + soon), arrived, soon).await;
+        assert_eq!(late.message(), status::late().message());
     }
 }

@@ -6,12 +6,14 @@
 mod convert;
 mod deadline;
 mod door;
+mod live;
 mod outgoing;
 mod probes;
 mod service;
 mod status;
 
 use axum::{Router, middleware};
+use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 
 use self::{
@@ -31,47 +33,19 @@ pub mod proto {
     pub const DESCRIPTORS: &[u8] = tonic::include_file_descriptor_set!("cosyvoice_descriptor");
 }
 
-/// The services as a server needs them.
-pub struct Grpc {
-    /// All of them, for connections that speak HTTP/2.
-    pub router: Router,
-    /// What the health service says.
-    pub health: Health,
-}
-
-/// Sets what the health service says.
-#[derive(Debug, Clone)]
-pub struct Health(tonic_health::server::HealthReporter);
-
-impl Health {
-    /// From now on the server takes no calls, and says so.
-    pub async fn not_serving(&self) {
-        probes::set(&self.0, tonic_health::ServingStatus::NotServing).await;
-    }
-
-    /// Ends the streams of those who watch, which would keep their connections open.
-    pub async fn end(&mut self) {
-        probes::clear(&mut self.0).await;
-    }
-}
-
-/// The services over this state.
+/// The services over this state, for connections that speak HTTP/2; `closing`: those that only watch are to end.
 ///
 /// # Errors
 /// [`crate::Error::Internal`] when the descriptors that were built in cannot be read.
-pub async fn services(state: ApiState) -> Result<Grpc> {
+pub async fn router(state: ApiState, closing: CancellationToken) -> Result<Router> {
     let door = Door::new(&state);
-    let speech = CosyVoiceServer::new(Service::new(state))
-        .max_decoding_message_size(limits::GRPC_MESSAGE_BYTES);
-    let (routes, reporter) = probes::add_to(Routes::new(speech)).await?;
-    let router = routes
-        .into_axum_router()
+    let probes = probes::router(&state, closing).await?;
+    let speech = CosyVoiceServer::new(Service::new(state, door.clone()));
+    let speech = Routes::new(speech.max_decoding_message_size(limits::GRPC_MESSAGE_BYTES));
+    let routes = speech.into_axum_router().merge(probes);
+    Ok(routes
         .layer(middleware::from_fn_with_state(door, door::admit))
-        .layer(middleware::from_fn(door::track));
-    Ok(Grpc {
-        router,
-        health: Health(reporter),
-    })
+        .layer(middleware::from_fn(door::track)))
 }
 
 #[cfg(test)]

@@ -1,13 +1,13 @@
 //! The methods of `cosyvoice.CosyVoice`.
 
-use axum::http::HeaderName;
-use futures::stream::BoxStream;
-use tonic::{Request, Response, Status, metadata::MetadataValue};
+use axum::http::{HeaderMap, HeaderValue};
+use tonic::{Extensions, Request, Response, Status, Streaming, metadata::MetadataMap};
 
 use super::{
     convert,
-    door::Call,
-    outgoing,
+    door::{Call, Door},
+    live,
+    outgoing::{self, Answer},
     proto::{self, cosy_voice_server::CosyVoice},
     status,
 };
@@ -22,17 +22,30 @@ use crate::{
 };
 
 /// The service over a speaker.
+#[derive(Clone)]
 pub(super) struct Service {
     state: ApiState,
+    door: Door,
 }
 
 impl Service {
-    pub(super) fn new(state: ApiState) -> Self {
-        Self { state }
+    /// `door`: which its calls have passed.
+    pub(super) fn new(state: ApiState, door: Door) -> Self {
+        Self { state, door }
+    }
+
+    /// What all handlers share.
+    pub(super) fn state(&self) -> &ApiState {
+        &self.state
+    }
+
+    /// The door.
+    pub(super) fn door(&self) -> &Door {
+        &self.door
     }
 
     /// The status of an error of the engine; a server that drains is not merely full.
-    fn refused(&self, error: &Error, call: &Call) -> Status {
+    pub(super) fn refused(&self, error: &Error, call: &Call) -> Status {
         match error {
             Error::Overloaded(_) if self.state.is_draining() => {
                 status::translated(&ApiError::draining(), &call.id)
@@ -44,7 +57,7 @@ impl Service {
 
 #[tonic::async_trait]
 impl CosyVoice for Service {
-    type InferenceStream = BoxStream<'static, Result<proto::Response, Status>>;
+    type InferenceStream = Answer<proto::Response>;
 
     async fn inference(
         &self,
@@ -60,14 +73,25 @@ impl CosyVoice for Service {
         let first = encoding::first(&mut speech).await.map_err(refused)?;
         let audio = encoding::streamed(speech, first, AudioFormat::L16).await;
         let audio = audio.map_err(refused)?;
-        let mut response = Response::new(outgoing::messages(audio, (sample_rate, seed), call));
-        let mut tell = |name: &HeaderName, value: u64| {
-            let metadata = response.metadata_mut();
-            metadata.insert(name.as_str(), MetadataValue::from(value));
-        };
-        tell(&X_SAMPLE_RATE, sample_rate.into());
-        tell(&X_SEED, seed);
-        Ok(response)
+        let head = (sample_rate, seed);
+        let answer = outgoing::answer(&call.clone(), |sender| outgoing::speech(audio, head, call, sender));
+        let mut headers = HeaderMap::new();
+        headers.insert(X_SAMPLE_RATE, HeaderValue::from(sample_rate));
+        headers.insert(X_SEED, HeaderValue::from(seed));
+        let metadata = MetadataMap::from_headers(headers);
+        Ok(Response::from_parts(metadata, answer, Extensions::default()))
+    }
+
+    type LiveStream = Answer<proto::LiveResponse>;
+
+    async fn live(
+        &self,
+        request: Request<Streaming<proto::LiveRequest>>,
+    ) -> Result<Response<Self::LiveStream>, Status> {
+        let (call, said) = Call::of(request)?;
+        let service = self.clone();
+        let answer = outgoing::answer(&call.clone(), |sender| live::talk(service, call, said, sender));
+        Ok(Response::new(answer))
     }
 
     async fn list_voices(

@@ -54,6 +54,15 @@ pub(super) fn internal(id: &RequestId) -> Status {
     ))
 }
 
+/// Of a message that could not be read: the client's fault, whatever code it has where it was found.
+pub(super) fn unread(status: &Status) -> Status {
+    match status.code() {
+        Code::OutOfRange => Status::resource_exhausted(status.message()),
+        Code::Internal => Status::invalid_argument(status.message()),
+        _ => status.clone(),
+    }
+}
+
 /// DEADLINE_EXCEEDED, of the client's own deadline.
 pub(super) fn late() -> Status {
     Status::deadline_exceeded("grpc-timeout: the call's deadline passed")

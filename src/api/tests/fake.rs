@@ -127,6 +127,7 @@ impl Fake {
             "full" => return Err(Error::Overloaded("the queue is full".into())),
             "fault" => return Err(Error::Internal("/secret/path exploded".into())),
             "panic" => panic!("on purpose"),
+            "never" => std::future::pending().await,
             "unsupported" => return Err(Error::Unsupported("this model takes no instructions".into())),
             _ => {}
         }
