@@ -6,6 +6,7 @@ use axum::{
     extract::FromRequestParts,
     http::{HeaderMap, HeaderName, request::Parts},
 };
+use parking_lot::Mutex;
 
 use crate::limits;
 
@@ -84,6 +85,25 @@ impl AccessLine {
     /// Adds bytes of the answer.
     pub fn count(&mut self, bytes: u64) {
         self.bytes += bytes;
+    }
+}
+
+/// The access line of a connection that goes on after its answer, which brings this as an extension: it is written when
+/// the last of its holders is dropped.
+#[derive(Clone, Default)]
+pub(crate) struct HeldLine(Arc<Mutex<Option<AccessLine>>>);
+
+impl HeldLine {
+    /// Takes the line, which is complete but for what goes out from now on.
+    pub fn hold(&self, line: AccessLine) {
+        self.0.lock().replace(line);
+    }
+
+    /// Counts bytes that went out.
+    pub fn count(&self, bytes: usize) {
+        if let Some(line) = &mut *self.0.lock() {
+            line.count(bytes as u64);
+        }
     }
 }
 

@@ -1,4 +1,4 @@
-//! Wire protocols over the engine: HTTP and gRPC; WebSocket gets a folder beside them.
+//! Wire protocols over the engine, a folder each: `http`, `grpc`, `ws`; what they share lies here.
 //!
 //! The api knows no model: it turns a wire request into a [`crate::engine::SpeechRequest`], hands it to a [`Speaker`],
 //! and turns the samples that come back into a body. Nothing here blocks a thread: decoding, encoding and the parsing
@@ -15,6 +15,7 @@ pub mod live;
 pub mod prompt;
 pub mod speaker;
 pub mod wire;
+pub mod ws;
 
 use std::sync::Arc;
 
@@ -43,6 +44,7 @@ struct Shared {
     draining: CancellationToken,
     decodes: Arc<Semaphore>,
     body_bytes: Arc<Semaphore>,
+    sockets: Arc<Semaphore>,
 }
 
 impl ApiState {
@@ -54,6 +56,7 @@ impl ApiState {
             draining: CancellationToken::new(),
             decodes: Arc::new(Semaphore::new(limits::DECODES_AT_ONCE)),
             body_bytes: Arc::new(Semaphore::new(limits::BODY_BYTES_IN_FLIGHT)),
+            sockets: Arc::new(Semaphore::new(limits::WS_CONNECTIONS)),
         }))
     }
 
@@ -90,6 +93,17 @@ impl ApiState {
     /// One permit per byte of request body in memory.
     pub(crate) fn body_bytes(&self) -> &Arc<Semaphore> {
         &self.0.body_bytes
+    }
+
+    /// One permit per open WebSocket.
+    pub(crate) fn sockets(&self) -> &Arc<Semaphore> {
+        &self.0.sockets
+    }
+
+    /// Waits until no WebSocket is open. While draining, each is closed when it has spoken.
+    pub async fn sockets_closed(&self) {
+        let all = u32::try_from(limits::WS_CONNECTIONS).unwrap_or(u32::MAX);
+        drop(self.0.sockets.acquire_many(all).await);
     }
 }
 

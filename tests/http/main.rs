@@ -10,6 +10,9 @@
 
 mod bench;
 mod client;
+mod live;
+#[path = "../support/live_client.rs"]
+mod live_client;
 mod load;
 mod server;
 mod speech;

@@ -3,7 +3,7 @@
 //! Reading and writing go on side by side, so that a cancel is heard while audio waits for its client, and audio goes out
 //! while text waits for the engine. What the reader begins, the writer tells of.
 
-use std::{pin::pin, time::Duration};
+use std::pin::pin;
 
 use tokio::sync::{
     OwnedSemaphorePermit,
@@ -38,11 +38,16 @@ struct Spoken {
     over: CancellationToken,
 }
 
-/// An utterance as the writer has it.
-struct Told {
-    events: LiveEvents,
-    over: CancellationToken,
-    place: OwnedSemaphorePermit,
+/// What the writer is to tell.
+enum Told {
+    /// An utterance.
+    Utterance {
+        events: LiveEvents,
+        over: CancellationToken,
+        place: OwnedSemaphorePermit,
+    },
+    /// That a cancel met nothing to stop.
+    Nothing,
 }
 
 /// Reads what the client says and answers, until it has said all and all is spoken.
@@ -111,8 +116,11 @@ impl Reader<'_> {
             (Said::Start(_), Some(_)) => Err(Status::failed_precondition(
                 "start: an utterance is being spoken; end or cancel it first",
             )),
-            // It may have crossed with the utterance's end.
-            (Said::Cancel(_), None) => Ok(()),
+            // It may have crossed with the utterance's end, and is answered all the same.
+            (Said::Cancel(_), None | Some(Spoken { cancelled: true, .. })) => {
+                let _ = self.begun.send(Told::Nothing).await;
+                Ok(())
+            }
             (_, None) => Err(Status::failed_precondition("start: must come first")),
             (_, Some(Spoken { cancelled: true, .. })) => Ok(()),
             (Said::Text(text), Some(spoken)) => taken(service, call, spoken.input.text(text).await),
@@ -141,16 +149,15 @@ impl Reader<'_> {
             before.over.cancelled().await;
         }
         let place = service.door().place()?;
-        let audio = LiveAudio {
-            format: AudioFormat::L16,
-            ahead: ahead(start.ahead).map_err(translated)?,
-        };
+        // In single precision a tenth is more than a tenth.
+        let ahead = Some(f64::from(start.ahead)).filter(|ahead| *ahead != 0.0);
+        let audio = LiveAudio::new(AudioFormat::L16, ahead).map_err(translated)?;
         let request = start.request.unwrap_or_default();
         let request = convert::live_speech(state, id.as_str(), request).await.map_err(translated)?;
         let first = request.text.clone();
         let (input, events) = live::begin(state, std::future::ready(Ok(request)), audio);
         let over = CancellationToken::new();
-        let told = Told {
+        let told = Told::Utterance {
             events,
             over: over.clone(),
             place,
@@ -175,20 +182,6 @@ fn taken(service: &Service, call: &Call, taken: crate::Result<()>) -> End {
     }
 }
 
-/// The most that is sent before it is played.
-fn ahead(seconds: f32) -> Result<Option<Duration>, ApiError> {
-    let (min, max) = (limits::LIVE_AHEAD_MIN, limits::LIVE_AHEAD_MAX);
-    match f64::from(seconds) {
-        0.0 => Ok(None),
-        // As short as it may be, in single precision.
-        seconds if (min - 1e-6..=max).contains(&seconds) => Ok(Some(Duration::from_secs_f64(seconds))),
-        seconds => Err(ApiError::field(
-            "ahead",
-            format!("must be between {min} and {max} seconds, not {seconds}"),
-        )),
-    }
-}
-
 /// Tells of one utterance after the other.
 async fn write(
     service: &Service,
@@ -197,31 +190,48 @@ async fn write(
     sender: Sender<proto::LiveResponse>,
 ) -> End {
     while let Some(told) = coming.recv().await {
-        let Told {
-            mut events,
-            over,
-            place,
-        } = told;
-        let mut place = Some(place);
-        loop {
-            // Only what can be sent is taken: what waits is dropped by a cancel.
-            let room = room(&sender).await?;
-            let Some(event) = events.next().await else { break };
-            let event = match event {
-                LiveEvent::Started { sample_rate, seed } => Event::Started(proto::LiveStarted { sample_rate, seed }),
-                LiveEvent::Audio(bytes) => Event::TtsAudio(bytes),
-                LiveEvent::Done { seconds } => Event::Done(proto::LiveDone { seconds }),
-                LiveEvent::Cancelled => Event::Cancelled(proto::LiveCancelled {}),
-                LiveEvent::Failed(error) => return Err(service.refused(&error, call)),
-            };
-            if matches!(event, Event::Done(_) | Event::Cancelled(_)) {
-                // The client may begin the next one as soon as it reads this.
-                place = None;
-                over.cancel();
+        match told {
+            Told::Utterance { events, over, place } => {
+                utterance(service, call, events, &sender, (over, place)).await?;
             }
-            room.send(proto::LiveResponse { event: Some(event) });
+            Told::Nothing => room(&sender).await?.send(answer(Event::Cancelled(proto::LiveCancelled {}))),
         }
-        drop(place);
     }
     Ok(())
+}
+
+/// Tells of one, and gives back what it held before its end is read: the client may begin the next one then.
+async fn utterance(
+    service: &Service,
+    call: &Call,
+    mut events: LiveEvents,
+    sender: &Sender<proto::LiveResponse>,
+    (over, place): (CancellationToken, OwnedSemaphorePermit),
+) -> End {
+    loop {
+        // Only what can be sent is taken: what waits is dropped by a cancel.
+        let room = room(sender).await?;
+        let last = match events.next().await {
+            Some(LiveEvent::Started { sample_rate, seed }) => {
+                room.send(answer(Event::Started(proto::LiveStarted { sample_rate, seed })));
+                continue;
+            }
+            Some(LiveEvent::Audio(bytes)) => {
+                room.send(answer(Event::TtsAudio(bytes)));
+                continue;
+            }
+            Some(LiveEvent::Done { seconds }) => Event::Done(proto::LiveDone { seconds }),
+            Some(LiveEvent::Cancelled) => Event::Cancelled(proto::LiveCancelled {}),
+            Some(LiveEvent::Failed(error)) => return Err(service.refused(&error, call)),
+            None => return Ok(()),
+        };
+        drop(place);
+        over.cancel();
+        room.send(answer(last));
+        return Ok(());
+    }
+}
+
+fn answer(event: Event) -> proto::LiveResponse {
+    proto::LiveResponse { event: Some(event) }
 }

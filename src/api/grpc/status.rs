@@ -5,7 +5,10 @@ use tonic::{Code, Status};
 
 use crate::{
     Error,
-    api::{access::RequestId, error::ApiError},
+    api::{
+        access::RequestId,
+        error::{ApiError, fault_detail},
+    },
 };
 
 /// The status of an error that ends the call `id`; a fault's own text is for the log.
@@ -48,10 +51,7 @@ pub(super) fn translated(error: &ApiError, id: &RequestId) -> Status {
 
 /// INTERNAL: says where the cause is to be found.
 pub(super) fn internal(id: &RequestId) -> Status {
-    Status::internal(format!(
-        "internal error; the server's log has its cause under id {}",
-        id.as_str()
-    ))
+    Status::internal(fault_detail(id.as_str()))
 }
 
 /// Of a message that could not be read: the client's fault, whatever code it has where it was found.

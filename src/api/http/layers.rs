@@ -23,10 +23,11 @@ use tracing::Instrument;
 use crate::api::{
     ApiState,
     access::AccessLine,
-    error::{ApiError, ErrorBody, Fault, panic_text},
+    error::{ApiError, ErrorBody, Fault, fault_detail, panic_text},
     http::{body::BodyBudget, unread::Unread},
 };
 
+pub(crate) use crate::api::access::HeldLine;
 pub use crate::api::access::{RequestId, X_REQUEST_ID};
 
 /// The seed's header.
@@ -116,10 +117,7 @@ pub async fn track(request: Request, next: Next) -> Response {
     }
     if let Some(Fault(cause)) = response.extensions_mut().remove() {
         span.in_scope(|| tracing::error!(cause, "request failed"));
-        let detail = format!(
-            "internal error; the server's log has its cause under id {}",
-            id.as_str()
-        );
+        let detail = fault_detail(id.as_str());
         let (mut parts, _) = response.into_parts();
         parts.headers.remove(CONTENT_LENGTH);
         let (_, body) = Json(ErrorBody { detail }).into_response().into_parts();
@@ -128,6 +126,11 @@ pub async fn track(request: Request, next: Next) -> Response {
     if let Ok(value) = HeaderValue::from_str(id.as_str()) {
         response.headers_mut().insert(X_REQUEST_ID, value);
     }
+    line.end(response.status().as_u16());
+    if let Some(held) = response.extensions_mut().remove::<HeldLine>() {
+        held.hold(line);
+        return response;
+    }
     // Counting the bytes hides the body's size from what follows, so the length is written down before.
     if let Some(length) = response.body().size_hint().exact() {
         response
@@ -135,7 +138,6 @@ pub async fn track(request: Request, next: Next) -> Response {
             .entry(CONTENT_LENGTH)
             .or_insert_with(|| length.into());
     }
-    line.end(response.status().as_u16());
     response.map(|body| {
         Body::new(body.map_frame(move |frame| {
             // A method call, so that the closure owns the whole line and drops it with the body.

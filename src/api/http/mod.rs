@@ -18,7 +18,7 @@ use axum::{
     routing::{get, post},
 };
 
-use super::{ApiState, error::ApiError};
+use super::{ApiState, error::ApiError, ws};
 
 /// All routes over this state.
 pub fn router(state: ApiState) -> Router {
@@ -41,7 +41,9 @@ pub fn router(state: ApiState) -> Router {
     let open = Router::new()
         .route("/", get(root::welcome))
         .route("/health", get(root::health))
-        .route("/ready", get(root::ready));
+        .route("/ready", get(root::ready))
+        // It checks the key itself: a browser sends it in the query.
+        .route("/ws/tts", get(ws::connect));
     let routes = closed
         .merge(open)
         .fallback(no_route)

@@ -4,7 +4,7 @@ use axum::Json;
 use utoipa::OpenApi;
 
 use super::{root, tts, upload, vc, voices};
-use crate::api::wire;
+use crate::api::{wire, ws};
 
 /// Every route and schema.
 #[derive(OpenApi)]
@@ -14,6 +14,7 @@ use crate::api::wire;
         root::welcome, root::health, root::ready,
         voices::available_spks, voices::clone, upload::upload_audio,
         tts::sft, tts::sft_pcm, tts::zero_shot, tts::cross_lingual, tts::instruct, vc::convert,
+        ws::connect,
     ),
     components(schemas(wire::ZeroShotForm, wire::CrossLingualForm, wire::ConvertForm, wire::CloneForm, wire::UploadForm)),
     tags(

@@ -5,6 +5,7 @@ mod forms;
 mod service;
 mod speech;
 mod vc;
+pub(crate) mod ws;
 
 use std::sync::Arc;
 

@@ -161,8 +161,9 @@ async fn a_cancel_overtakes_audio_that_waits_and_makes_room_for_the_next() {
     assert_eq!(audio.len(), CHUNK * 2);
     assert!(matches!(end, Event::Done(_)));
     talk.say(CANCEL).await;
+    assert!(matches!(talk.hear().await, Event::Cancelled(_)), "answered though there is nothing to stop");
     talk.start("").await;
-    assert!(matches!(talk.hear().await, Event::Started(_)), "a cancel of nothing is nothing");
+    assert!(matches!(talk.hear().await, Event::Started(_)));
 }
 
 #[tokio::test]
