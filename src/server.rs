@@ -20,8 +20,8 @@ use tokio::{
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
-pub use self::tls::TlsFiles;
 use self::stall::StallGuard;
+pub use self::tls::TlsFiles;
 use crate::{
     Error, Result,
     api::{ApiOptions, ApiState, grpc, http::router},
@@ -109,7 +109,11 @@ pub async fn run(
         accepting.spawn(doors[1].clone().accept(listener, Serves::Grpc(router, tls)));
         grpc_address = Some(address);
     }
-    accepting.spawn(doors[0].clone().accept(listener, Serves::Http(router(state.clone()))));
+    accepting.spawn(
+        doors[0]
+            .clone()
+            .accept(listener, Serves::Http(router(state.clone()))),
+    );
     ready(&Ready {
         address,
         grpc: grpc_address,

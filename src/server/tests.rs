@@ -17,6 +17,8 @@ use crate::api::tests::{
     ws::client::{Client, Heard},
 };
 
+mod grpc;
+
 struct Running {
     address: SocketAddr,
     state: ApiState,
@@ -165,7 +167,11 @@ async fn draining_waits_for_a_websocket_that_speaks() {
     let mut client = Client::open(&server.address.to_string(), "").await;
     client.start(json!({"spk_id": "中文女"})).await;
     assert_eq!(client.answer().await["type"], "started");
-    let draining = drain(&server.state, &server.doors, std::future::pending());
+    let draining = drain(
+        &server.state,
+        std::slice::from_ref(&server.doors),
+        std::future::pending(),
+    );
     let speaking = async {
         tokio::time::sleep(Duration::from_millis(200)).await;
         client.text("hello").await;

@@ -100,7 +100,9 @@ mod tests {
         let (cert, key) = (one.cert.pem(), one.signing_key.serialize_pem());
         let (_directory, good) = files(&cert, &key);
         assert!(good.acceptor().is_ok());
-        says(&files("hello", &key).1, &["--grpc-tls-cert", "No such file"]);
+        let (directory, gone) = files(&cert, &key);
+        drop(directory);
+        says(&gone, &["--grpc-tls-cert", "No such file"]);
         let (_directory, bad) = files("hello", &key);
         says(&bad, &["--grpc-tls-cert", "cert.pem: holds nothing"]);
         let (_directory, bad) = files(&cert, "");

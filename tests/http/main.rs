@@ -10,6 +10,7 @@
 
 mod bench;
 mod client;
+mod grpc;
 mod live;
 #[path = "../support/live_client.rs"]
 mod live_client;

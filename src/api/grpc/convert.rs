@@ -49,7 +49,8 @@ pub(super) async fn live_speech(
     let given = Some(f64::from(speed)).filter(|speed| *speed != 0.0);
     let delivery = Delivery::new(Some(true), given, Some(seed))?;
     let Some(mut payload) = request_payload else {
-        let what = "must be one of sft_request, zero_shot_request, cross_lingual_request and instruct_request";
+        let what =
+            "must be one of sft_request, zero_shot_request, cross_lingual_request and instruct_request";
         return Err(ApiError::field("RequestPayload", what));
     };
     Ok(SpeechRequest {
@@ -103,10 +104,16 @@ async fn instructed(state: &ApiState, request: proto::InstructRequest) -> Result
         return Ok(Mode::Instruct { voice, instruct_text });
     }
     if !voice.is_empty() {
-        return Err(ApiError::field("spk_id", "give a voice or a recording of one, not both"));
+        return Err(ApiError::field(
+            "spk_id",
+            "give a voice or a recording of one, not both",
+        ));
     }
     let prompt = recording(state, request.prompt_audio).await?;
-    Ok(Mode::InstructPrompt { prompt, instruct_text })
+    Ok(Mode::InstructPrompt {
+        prompt,
+        instruct_text,
+    })
 }
 
 async fn recording(state: &ApiState, samples: Bytes) -> Result<PromptAudio, ApiError> {

@@ -20,7 +20,8 @@ pub(super) fn of(headers: &HeaderMap) -> Result<Option<Instant>, Status> {
         return Ok(None);
     };
     let time = value.to_str().ok().and_then(parse);
-    let wrong = || Status::invalid_argument("grpc-timeout: must be 1 to 8 digits and one of H, M, S, m, u, n");
+    let wrong =
+        || Status::invalid_argument("grpc-timeout: must be 1 to 8 digits and one of H, M, S, m, u, n");
     time.map(|time| Some(Instant::now() + time)).ok_or_else(wrong)
 }
 
@@ -69,7 +70,18 @@ mod tests {
 
     #[test]
     fn anything_else_is_refused() {
-        for text in ["", "S", "5", "5s", "-5S", "+5S", "123456789S", "1.5S", "5 S", "5é"] {
+        for text in [
+            "",
+            "S",
+            "5",
+            "5s",
+            "-5S",
+            "+5S",
+            "123456789S",
+            "1.5S",
+            "5 S",
+            "5é",
+        ] {
             assert_eq!(parse(text), None, "{text}");
         }
         let mut headers = HeaderMap::new();

@@ -93,7 +93,9 @@ impl Door {
     pub(super) fn place(&self) -> Result<OwnedSemaphorePermit, Status> {
         self.calls.clone().try_acquire_owned().map_err(|_| {
             let most = self.state.speaker().concurrency();
-            Status::resource_exhausted(format!("{most} calls are at work, which is all there may be; try again later"))
+            Status::resource_exhausted(format!(
+                "{most} calls are at work, which is all there may be; try again later"
+            ))
         })
     }
 

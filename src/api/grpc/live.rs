@@ -64,7 +64,10 @@ pub(super) async fn talk(
         begun,
         spoken: None,
     };
-    let (read, written) = (pin!(reader.read(said)), pin!(write(&service, &call, coming, sender)));
+    let (read, written) = (
+        pin!(reader.read(said)),
+        pin!(write(&service, &call, coming, sender)),
+    );
     futures::try_join!(read, written).map(|_| ())
 }
 
@@ -153,7 +156,9 @@ impl Reader<'_> {
         let ahead = Some(f64::from(start.ahead)).filter(|ahead| *ahead != 0.0);
         let audio = LiveAudio::new(AudioFormat::L16, ahead).map_err(translated)?;
         let request = start.request.unwrap_or_default();
-        let request = convert::live_speech(state, id.as_str(), request).await.map_err(translated)?;
+        let request = convert::live_speech(state, id.as_str(), request)
+            .await
+            .map_err(translated)?;
         let first = request.text.clone();
         let (input, events) = live::begin(state, std::future::ready(Ok(request)), audio);
         let over = CancellationToken::new();
@@ -194,7 +199,9 @@ async fn write(
             Told::Utterance { events, over, place } => {
                 utterance(service, call, events, &sender, (over, place)).await?;
             }
-            Told::Nothing => room(&sender).await?.send(answer(Event::Cancelled(proto::LiveCancelled {}))),
+            Told::Nothing => room(&sender)
+                .await?
+                .send(answer(Event::Cancelled(proto::LiveCancelled {}))),
         }
     }
     Ok(())

@@ -16,11 +16,7 @@ use axum::{Router, middleware};
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 
-use self::{
-    door::Door,
-    proto::cosy_voice_server::CosyVoiceServer,
-    service::Service,
-};
+use self::{door::Door, proto::cosy_voice_server::CosyVoiceServer, service::Service};
 use super::ApiState;
 use crate::{Result, limits};
 

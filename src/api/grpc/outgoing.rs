@@ -113,7 +113,10 @@ mod tests {
         assert_eq!(lengths, [most, most, 10, 2]);
         let heads = messages.iter().map(|message| (message.sample_rate, message.seed));
         assert_eq!(heads.collect::<Vec<_>>(), [(24_000, 7), (0, 0), (0, 0), (0, 0)]);
-        let heard: Vec<u8> = messages.iter().flat_map(|message| message.tts_audio.to_vec()).collect();
+        let heard: Vec<u8> = messages
+            .iter()
+            .flat_map(|message| message.tts_audio.to_vec())
+            .collect();
         assert!(heard[..all.len()] == all && heard[all.len()..] == [1, 2]);
     }
 

@@ -87,11 +87,17 @@ async fn end_with_connections(
         return response;
     }
     response.map(|body| {
-        let frames = BodyStream::new(body).take_until(closing.clone().cancelled_owned());
-        // Behind trailers of its own nothing is asked for.
-        let last = stream::once(async move { closing.is_cancelled().then(unavailable) });
-        let last = last.filter_map(std::future::ready).map(|trailers| Ok(Frame::trailers(trailers)));
-        Body::new(StreamBody::new(frames.chain(last)))
+        let answer = Some((BodyStream::new(body), closing));
+        let frames = stream::unfold(answer, async |answer| {
+            let (mut frames, closing) = answer?;
+            tokio::select! {
+                // What there is to say is said.
+                biased;
+                frame = frames.next() => Some((frame?, Some((frames, closing)))),
+                () = closing.cancelled() => Some((Ok(Frame::trailers(unavailable())), None)),
+            }
+        });
+        Body::new(StreamBody::new(frames))
     })
 }
 

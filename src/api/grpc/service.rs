@@ -74,7 +74,9 @@ impl CosyVoice for Service {
         let audio = encoding::streamed(speech, first, AudioFormat::L16).await;
         let audio = audio.map_err(refused)?;
         let head = (sample_rate, seed);
-        let answer = outgoing::answer(&call.clone(), |sender| outgoing::speech(audio, head, call, sender));
+        let answer = outgoing::answer(&call.clone(), |sender| {
+            outgoing::speech(audio, head, call, sender)
+        });
         let mut headers = HeaderMap::new();
         headers.insert(X_SAMPLE_RATE, HeaderValue::from(sample_rate));
         headers.insert(X_SEED, HeaderValue::from(seed));

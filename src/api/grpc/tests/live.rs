@@ -5,11 +5,7 @@ use std::sync::atomic::Ordering;
 use futures::{SinkExt, channel::mpsc};
 
 use super::*;
-use crate::{
-    api::tests::fake::CHUNK,
-    engine::Mode,
-    limits,
-};
+use crate::{api::tests::fake::CHUNK, engine::Mode, limits};
 use proto::{LiveRequest, LiveResponse, live_request::Event as Say, live_response::Event};
 
 /// A call, from its client's side.
@@ -103,7 +99,13 @@ async fn utterances_follow_each_other_in_one_call() {
     }
     assert_eq!(app.fake.flushes.load(Ordering::SeqCst), 2);
     drop(talk.say);
-    assert!(timeout(PATIENCE, talk.heard.message()).await.unwrap().unwrap().is_none());
+    assert!(
+        timeout(PATIENCE, talk.heard.message())
+            .await
+            .unwrap()
+            .unwrap()
+            .is_none()
+    );
 }
 
 #[tokio::test]
@@ -129,7 +131,11 @@ async fn a_recording_and_an_instruction_may_be_the_voice() {
         ..proto::InstructRequest::default()
     };
     let request = payload(RequestPayload::InstructRequest(request));
-    talk.say(Say::Start(proto::LiveStart { request: Some(request), ahead: 0.5 })).await;
+    talk.say(Say::Start(proto::LiveStart {
+        request: Some(request),
+        ahead: 0.5,
+    }))
+    .await;
     talk.say(END).await;
     assert!(matches!(talk.hear().await, Event::Started(_)));
     assert!(matches!(app.fake.last().mode, Mode::InstructPrompt { .. }));
@@ -161,7 +167,10 @@ async fn a_cancel_overtakes_audio_that_waits_and_makes_room_for_the_next() {
     assert_eq!(audio.len(), CHUNK * 2);
     assert!(matches!(end, Event::Done(_)));
     talk.say(CANCEL).await;
-    assert!(matches!(talk.hear().await, Event::Cancelled(_)), "answered though there is nothing to stop");
+    assert!(
+        matches!(talk.hear().await, Event::Cancelled(_)),
+        "answered though there is nothing to stop"
+    );
     talk.start("").await;
     assert!(matches!(talk.hear().await, Event::Started(_)));
 }
@@ -180,19 +189,34 @@ async fn a_cancel_is_heard_while_nothing_is_read() {
 async fn what_is_said_out_of_turn_ends_the_call() {
     let app = app().await;
     for (events, code, words) in [
-        (vec![Say::Text("hi".into())], Code::FailedPrecondition, "start: must come first"),
+        (
+            vec![Say::Text("hi".into())],
+            Code::FailedPrecondition,
+            "start: must come first",
+        ),
         (vec![FLUSH], Code::FailedPrecondition, "start: must come first"),
         (vec![END], Code::FailedPrecondition, "start: must come first"),
-        (vec![start(""), start("")], Code::FailedPrecondition, "start: an utterance is being spoken"),
+        (
+            vec![start(""), start("")],
+            Code::FailedPrecondition,
+            "start: an utterance is being spoken",
+        ),
         (
             vec![start(""), Say::Text("字".repeat(limits::LIVE_PIECE_CHARS + 1))],
             Code::InvalidArgument,
             "text: more than 10000 characters",
         ),
         (vec![start("fault")], Code::Internal, "internal error; "),
-        (vec![Say::Start(proto::LiveStart::default())], Code::InvalidArgument, "RequestPayload: "),
         (
-            vec![Say::Start(proto::LiveStart { request: Some(sft("")), ahead: 61.0 })],
+            vec![Say::Start(proto::LiveStart::default())],
+            Code::InvalidArgument,
+            "RequestPayload: ",
+        ),
+        (
+            vec![Say::Start(proto::LiveStart {
+                request: Some(sft("")),
+                ahead: 61.0,
+            })],
             Code::InvalidArgument,
             "ahead: must be between 0.1 and 60 seconds",
         ),
@@ -217,7 +241,11 @@ async fn what_the_engine_refuses_has_its_code() {
         spk_id: "nobody".into(),
         ..proto::SftRequest::default()
     }));
-    talk.say(Say::Start(proto::LiveStart { request: Some(request), ahead: 0.0 })).await;
+    talk.say(Say::Start(proto::LiveStart {
+        request: Some(request),
+        ahead: 0.0,
+    }))
+    .await;
     says(&talk.end().await, Code::NotFound, "spk_id: no voice");
 }
 
@@ -235,7 +263,11 @@ async fn utterances_count_among_those_who_speak_and_waiting_calls_do_not() {
     }
     last.start("Hello").await;
     says(&last.end().await, Code::ResourceExhausted, "3 calls are at work");
-    says(&app.refusal(sft("hello")).await, Code::ResourceExhausted, "3 calls are at work");
+    says(
+        &app.refusal(sft("hello")).await,
+        Code::ResourceExhausted,
+        "3 calls are at work",
+    );
     talks[0].say(END).await;
     assert!(matches!(talks[0].listen().await.1, Event::Done(_)));
     app.hear(sft("hello")).await;
@@ -256,8 +288,16 @@ async fn a_deadline_ends_the_whole_call() {
     let app = app().await;
     let (mut say, said) = mpsc::channel(8);
     let mut call = app.client.clone();
-    let heard = call.live(with(said, "grpc-timeout", "300m")).await.unwrap().into_inner();
-    say.send(LiveRequest { event: Some(start("endless")) }).await.unwrap();
+    let heard = call
+        .live(with(said, "grpc-timeout", "300m"))
+        .await
+        .unwrap()
+        .into_inner();
+    say.send(LiveRequest {
+        event: Some(start("endless")),
+    })
+    .await
+    .unwrap();
     let mut talk = Talk { say, heard };
     says(&talk.end().await, Code::DeadlineExceeded, "grpc-timeout: ");
     app.left(1).await;
@@ -270,13 +310,21 @@ async fn draining_lets_an_utterance_end_and_ends_calls_between_two() {
     talk.start("Hello").await;
     assert!(matches!(talk.hear().await, Event::Started(_)));
     app.state.start_draining();
-    says(&idle.end().await, Code::Unavailable, "the server is shutting down");
+    says(
+        &idle.end().await,
+        Code::Unavailable,
+        "the server is shutting down",
+    );
     talk.text(" there").await;
     talk.say(END).await;
     let (audio, end) = talk.listen().await;
     assert_eq!(audio.len(), 2 * CHUNK * 2);
     assert!(matches!(end, Event::Done(_)));
-    says(&talk.end().await, Code::Unavailable, "the server is shutting down");
+    says(
+        &talk.end().await,
+        Code::Unavailable,
+        "the server is shutting down",
+    );
     let (_say, said) = mpsc::channel::<LiveRequest>(1);
     let refused = app.client.clone().live(said).await.map(|_| ()).unwrap_err();
     says(&refused, Code::Unavailable, "the server is shutting down");

@@ -12,9 +12,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tonic::{Code, Request, Status, Streaming};
 
-use super::proto::{
-    self, Response, cosy_voice_client::CosyVoiceClient, request::RequestPayload,
-};
+use super::proto::{self, Response, cosy_voice_client::CosyVoiceClient, request::RequestPayload};
 use crate::api::{ApiOptions, ApiState, tests::fake::Fake};
 
 /// Finite patience, so that a hang is a failure.
@@ -53,13 +51,17 @@ impl App {
         request: impl tonic::IntoRequest<proto::Request>,
     ) -> Result<tonic::Response<Streaming<Response>>, Status> {
         let request = request.into_request();
-        timeout(PATIENCE, self.client.clone().inference(request)).await.unwrap()
+        timeout(PATIENCE, self.client.clone().inference(request))
+            .await
+            .unwrap()
     }
 
     /// All messages of `Inference`.
     async fn hear(&self, request: impl tonic::IntoRequest<proto::Request>) -> Vec<Response> {
         let answer = self.infer(request).await.unwrap().into_inner();
-        timeout(PATIENCE, answer.map(Result::unwrap).collect()).await.unwrap()
+        timeout(PATIENCE, answer.map(Result::unwrap).collect())
+            .await
+            .unwrap()
     }
 
     /// Why `Inference` is refused.

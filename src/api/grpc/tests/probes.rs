@@ -28,8 +28,15 @@ async fn health_follows_the_drain_without_a_key() {
     }
     let stranger = health.check(ask("nobody")).await.unwrap_err();
     assert_eq!(stranger.code(), Code::NotFound);
-    let mut watch = health.watch(ask("cosyvoice.CosyVoice")).await.unwrap().into_inner();
-    assert_eq!(watch.message().await.unwrap().unwrap().status(), ServingStatus::Serving);
+    let mut watch = health
+        .watch(ask("cosyvoice.CosyVoice"))
+        .await
+        .unwrap()
+        .into_inner();
+    assert_eq!(
+        watch.message().await.unwrap().unwrap().status(),
+        ServingStatus::Serving
+    );
     app.state.start_draining();
     let change = timeout(PATIENCE, watch.message()).await.unwrap();
     assert_eq!(change.unwrap().unwrap().status(), ServingStatus::NotServing);
@@ -53,7 +60,11 @@ async fn who_watches_does_not_keep_connections_open() {
             }
         }
     });
-    says(&end.await.unwrap(), Code::Unavailable, "the server is shutting down");
+    says(
+        &end.await.unwrap(),
+        Code::Unavailable,
+        "the server is shutting down",
+    );
     // What is over by itself ends as it does at any time.
     assert!(health.check(ask("")).await.is_ok());
 }
@@ -74,14 +85,21 @@ async fn reflection_describes_the_service_in_both_versions() {
     ]);
     let mut client = v1::server_reflection_client::ServerReflectionClient::new(app.router.clone());
     let mut answers = client.server_reflection_info(asked).await.unwrap().into_inner();
-    let Some(Answer::ListServicesResponse(list)) = answers.message().await.unwrap().unwrap().message_response else {
+    let Some(Answer::ListServicesResponse(list)) = answers.message().await.unwrap().unwrap().message_response
+    else {
         panic!("no list of services")
     };
     let names: Vec<_> = list.service.iter().map(|service| service.name.as_str()).collect();
-    for name in ["cosyvoice.CosyVoice", "grpc.health.v1.Health", "grpc.reflection.v1.ServerReflection"] {
+    for name in [
+        "cosyvoice.CosyVoice",
+        "grpc.health.v1.Health",
+        "grpc.reflection.v1.ServerReflection",
+    ] {
         assert!(names.contains(&name), "{names:?}");
     }
-    let Some(Answer::FileDescriptorResponse(file)) = answers.message().await.unwrap().unwrap().message_response else {
+    let Some(Answer::FileDescriptorResponse(file)) =
+        answers.message().await.unwrap().unwrap().message_response
+    else {
         panic!("no file")
     };
     let holds = |file: &[u8], name: &[u8]| file.windows(name.len()).any(|window| window == name);

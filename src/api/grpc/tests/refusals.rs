@@ -34,22 +34,61 @@ async fn fields_that_are_wrong_are_named_with_their_limit() {
         request.spk_id.clear();
     }
     for (request, words) in [
-        (proto::Request::default(), "RequestPayload: must be one of sft_request, "),
+        (
+            proto::Request::default(),
+            "RequestPayload: must be one of sft_request, ",
+        ),
         (sft(""), "tts_text: must not be empty"),
         (sft(" \n"), "tts_text: must not be empty"),
         (sft(&long), "tts_text: more than 10000 characters"),
         (nameless, "spk_id: must not be empty"),
-        (proto::Request { speed: 0.4, ..sft("hi") }, "speed: must be between 0.5 and 2, not 0.4"),
-        (proto::Request { speed: f32::NAN, ..sft("hi") }, "speed: must be between 0.5 and 2"),
-        (proto::Request { speed: -1.0, ..sft("hi") }, "speed: must be between 0.5 and 2"),
-        (zero_shot(bytes::Bytes::new()), "prompt_audio: the recording is empty"),
-        (zero_shot(tone(1.0).slice(1..)), "prompt_audio: 31999 bytes are no whole number"),
+        (
+            proto::Request {
+                speed: 0.4,
+                ..sft("hi")
+            },
+            "speed: must be between 0.5 and 2, not 0.4",
+        ),
+        (
+            proto::Request {
+                speed: f32::NAN,
+                ..sft("hi")
+            },
+            "speed: must be between 0.5 and 2",
+        ),
+        (
+            proto::Request {
+                speed: -1.0,
+                ..sft("hi")
+            },
+            "speed: must be between 0.5 and 2",
+        ),
+        (
+            zero_shot(bytes::Bytes::new()),
+            "prompt_audio: the recording is empty",
+        ),
+        (
+            zero_shot(tone(1.0).slice(1..)),
+            "prompt_audio: 31999 bytes are no whole number",
+        ),
         (zero_shot(tone(0.2)), "prompt_audio: "),
         (zero_shot(tone(31.0)), "prompt_audio: "),
-        (zero_shot(vec![0; 32_000].into()), "prompt_audio: the recording is silent"),
-        (instruct(|request| request.instruct_text.clear()), "instruct_text: must not be empty"),
-        (instruct(|request| request.prompt_audio = tone(1.0)), "spk_id: give a voice or a recording"),
-        (instruct(|request| request.spk_id.clear()), "spk_id: must not be empty"),
+        (
+            zero_shot(vec![0; 32_000].into()),
+            "prompt_audio: the recording is silent",
+        ),
+        (
+            instruct(|request| request.instruct_text.clear()),
+            "instruct_text: must not be empty",
+        ),
+        (
+            instruct(|request| request.prompt_audio = tone(1.0)),
+            "spk_id: give a voice or a recording",
+        ),
+        (
+            instruct(|request| request.spk_id.clear()),
+            "spk_id: must not be empty",
+        ),
     ] {
         says(&app.refusal(request).await, Code::InvalidArgument, words);
     }
@@ -65,9 +104,17 @@ async fn what_the_engine_refuses_has_its_code() {
     }));
     for (request, code, words) in [
         (stranger, Code::NotFound, "spk_id: no voice \"nobody\""),
-        (sft("unsupported"), Code::Unimplemented, "this model takes no instructions"),
+        (
+            sft("unsupported"),
+            Code::Unimplemented,
+            "this model takes no instructions",
+        ),
         (sft("full"), Code::ResourceExhausted, "the queue is full"),
-        (sft("late deadline"), Code::DeadlineExceeded, "no audio within 1 s"),
+        (
+            sft("late deadline"),
+            Code::DeadlineExceeded,
+            "no audio within 1 s",
+        ),
         (sft("fault"), Code::Internal, "internal error; "),
         (sft("early fault"), Code::Internal, "internal error; "),
         (sft("panic"), Code::Internal, "internal error; "),
@@ -87,7 +134,10 @@ async fn a_message_that_cannot_be_read_is_its_sender_s_fault() {
     let large = zero_shot(vec![1; limits::GRPC_MESSAGE_BYTES].into());
     let status = app.refusal(large).await;
     says(&status, Code::ResourceExhausted, "");
-    assert!(status.message().contains("the limit is: 4194304 bytes"), "{status}");
+    assert!(
+        status.message().contains("the limit is: 4194304 bytes"),
+        "{status}"
+    );
     for (message, words) in [
         // One field, whose length is more than there is.
         (&[0, 0, 0, 0, 2, 0x0a, 0x7f][..], "failed to decode"),
@@ -102,7 +152,8 @@ async fn a_message_that_cannot_be_read_is_its_sender_s_fault() {
 
 /// Calls `Inference` with bytes that no client would send.
 async fn raw(app: &App, content_type: &str, body: &[u8], metadata: &[(&str, &str)]) -> Status {
-    let mut request = http::Request::post("/cosyvoice.CosyVoice/Inference").header("content-type", content_type);
+    let mut request =
+        http::Request::post("/cosyvoice.CosyVoice/Inference").header("content-type", content_type);
     for (name, value) in metadata {
         request = request.header(*name, *value);
     }
@@ -115,8 +166,18 @@ async fn raw(app: &App, content_type: &str, body: &[u8], metadata: &[(&str, &str
 #[tokio::test]
 async fn a_deadline_that_is_none_is_refused() {
     let app = app().await;
-    let status = raw(&app, "application/grpc+proto", &[0, 0, 0, 0, 0], &[("grpc-timeout", "soon")]).await;
-    says(&status, Code::InvalidArgument, "grpc-timeout: must be 1 to 8 digits");
+    let status = raw(
+        &app,
+        "application/grpc+proto",
+        &[0, 0, 0, 0, 0],
+        &[("grpc-timeout", "soon")],
+    )
+    .await;
+    says(
+        &status,
+        Code::InvalidArgument,
+        "grpc-timeout: must be 1 to 8 digits",
+    );
 }
 
 #[tokio::test]
@@ -132,7 +193,11 @@ async fn an_unknown_method_is_unimplemented() {
     let app = app().await;
     for path in ["/cosyvoice.CosyVoice/Sing", "/nothing.Here/Sing"] {
         let request = http::Request::post(path).header("content-type", "application/grpc");
-        let response = app.router.clone().oneshot(request.body(Body::empty()).unwrap()).await;
+        let response = app
+            .router
+            .clone()
+            .oneshot(request.body(Body::empty()).unwrap())
+            .await;
         let status = Status::from_header_map(response.unwrap().headers()).unwrap();
         assert_eq!(status.code(), Code::Unimplemented, "{path}");
     }
@@ -145,10 +210,19 @@ async fn a_key_is_wanted_where_one_is_set() {
         ..ApiOptions::default()
     };
     let app = app_with(options).await;
-    says(&app.refusal(sft("hello")).await, Code::Unauthenticated, "an API key is required");
+    says(
+        &app.refusal(sft("hello")).await,
+        Code::Unauthenticated,
+        "an API key is required",
+    );
     let wrong = with(sft("hello"), "x-api-key", "hunter");
-    says(&app.refusal(wrong).await, Code::Unauthenticated, "an API key is required");
-    app.hear(with(sft("hello"), "authorization", "Bearer hunter2")).await;
+    says(
+        &app.refusal(wrong).await,
+        Code::Unauthenticated,
+        "an API key is required",
+    );
+    app.hear(with(sft("hello"), "authorization", "Bearer hunter2"))
+        .await;
     app.hear(with(sft("hello"), "x-api-key", "hunter2")).await;
     let list = app.client.clone().list_voices(proto::ListVoicesRequest {}).await;
     assert_eq!(list.unwrap_err().code(), Code::Unauthenticated);
@@ -163,5 +237,11 @@ async fn draining_refuses_new_calls_and_lets_running_ones_end() {
     says(&status, Code::Unavailable, "the server is shutting down");
     let rest: Vec<_> = running.map(Result::unwrap).collect().await;
     assert_eq!(rest.len(), crate::api::tests::fake::CHUNKS);
-    assert!(app.client.clone().list_voices(proto::ListVoicesRequest {}).await.is_ok());
+    assert!(
+        app.client
+            .clone()
+            .list_voices(proto::ListVoicesRequest {})
+            .await
+            .is_ok()
+    );
 }
