@@ -10,13 +10,35 @@ pub const PROMPT_TEXT_CHARS: usize = 1_000;
 pub const VOICE_ID_CHARS: usize = 64;
 /// Saved voices; one more is refused.
 pub const SAVED_VOICES: usize = 10_000;
+/// Bytes of a file of voices (`spk2info.pt`), and of what it unpacks to.
+pub const IMPORT_BYTES: usize = 64 << 20;
+/// Voices in one such file.
+pub const IMPORT_VOICES: usize = 1_000;
+/// Files of voices read at once: each may take three times its size.
+pub const IMPORTS_AT_ONCE: usize = 1;
+/// Entries of its archive.
+pub const ARCHIVE_ENTRIES: usize = 32_768;
+/// Bytes of its pickle, which holds names and shapes only.
+pub const PICKLE_BYTES: usize = 8 << 20;
+/// Values in its pickle; a voice has about 200.
+pub const PICKLE_VALUES: usize = 1 << 19;
+/// Elements of one of its tensors: the mel of 30 s has 120,000.
+pub const TENSOR_ELEMENTS: u64 = 1 << 20;
+/// Characters of a voice preview's text.
+pub const PREVIEW_TEXT_CHARS: usize = 200;
+/// Bytes of finished previews kept for whoever asks again.
+pub const PREVIEW_CACHE_BYTES: usize = 16 << 20;
+/// How many of them.
+pub const PREVIEW_CACHE_ENTRIES: usize = 512;
 /// Bytes of a JSON request body (a base64 prompt of 30 s at 48 kHz stereo is 7.7 MB).
 pub const JSON_BODY_BYTES: usize = 24 << 20;
 /// Bytes of a multipart request body.
 pub const MULTIPART_BODY_BYTES: usize = 64 << 20;
-/// Text fields of one multipart body.
+/// Bytes of an urlencoded request body: the longest text of four-byte characters is 120 kB there.
+pub const URLENCODED_BODY_BYTES: usize = 1 << 20;
+/// Text fields of one form.
 pub const FORM_FIELDS: usize = 64;
-/// Bytes of one multipart text field.
+/// Bytes of one text field of a form.
 pub const FORM_FIELD_BYTES: usize = 64 << 10;
 /// Bytes of an encoded prompt audio file.
 pub const PROMPT_FILE_BYTES: usize = 32 << 20;

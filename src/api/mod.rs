@@ -12,6 +12,7 @@ pub mod grpc;
 pub mod http;
 mod lax;
 pub mod live;
+pub mod preview;
 pub mod prompt;
 pub mod speaker;
 pub mod wire;
@@ -22,6 +23,7 @@ use std::sync::Arc;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
+use self::preview::PreviewCache;
 pub use self::{auth::ApiKey, error::ApiError, speaker::Speaker};
 use crate::limits;
 
@@ -45,6 +47,8 @@ struct Shared {
     decodes: Arc<Semaphore>,
     body_bytes: Arc<Semaphore>,
     sockets: Arc<Semaphore>,
+    imports: Arc<Semaphore>,
+    previews: PreviewCache,
 }
 
 impl ApiState {
@@ -57,6 +61,8 @@ impl ApiState {
             decodes: Arc::new(Semaphore::new(limits::DECODES_AT_ONCE)),
             body_bytes: Arc::new(Semaphore::new(limits::BODY_BYTES_IN_FLIGHT)),
             sockets: Arc::new(Semaphore::new(limits::WS_CONNECTIONS)),
+            imports: Arc::new(Semaphore::new(limits::IMPORTS_AT_ONCE)),
+            previews: PreviewCache::default(),
         }))
     }
 
@@ -104,6 +110,16 @@ impl ApiState {
     pub async fn sockets_closed(&self) {
         let all = u32::try_from(limits::WS_CONNECTIONS).unwrap_or(u32::MAX);
         drop(self.0.sockets.acquire_many(all).await);
+    }
+
+    /// One permit per file of voices being read.
+    pub(crate) fn imports(&self) -> &Arc<Semaphore> {
+        &self.0.imports
+    }
+
+    /// Previews made so far.
+    pub(crate) fn previews(&self) -> &PreviewCache {
+        &self.0.previews
     }
 }
 
