@@ -4,8 +4,11 @@ use std::sync::atomic::Ordering;
 
 use super::*;
 use crate::{
-    api::tests::fake::{CHUNK, CHUNKS},
-    engine::{Mode, VoiceInfo},
+    api::{
+        Speaker,
+        tests::fake::{CHUNK, CHUNKS},
+    },
+    engine::{Mode, PromptAudio},
 };
 
 #[tokio::test]
@@ -122,13 +125,9 @@ async fn a_seed_that_is_not_given_is_drawn_and_named() {
 #[tokio::test]
 async fn voices_are_listed() {
     let app = app().await;
-    let voice = VoiceInfo {
-        id: "anna".into(),
-        name: "Anna".into(),
-        built_in: false,
-    };
-    let prompt = crate::engine::PromptAudio::prepare(&[0.5; 16_000], 16_000, "f").unwrap();
-    app.fake.saved.lock().push((voice, String::new(), prompt));
+    let prompt = PromptAudio::prepare(&[0.5; 16_000], 16_000, "f").unwrap();
+    let added = app.fake.add_voice("anna".into(), "Anna".into(), "hi".into(), prompt);
+    added.await.unwrap();
     let list = app.client.clone().list_voices(proto::ListVoicesRequest {}).await;
     let voices = list.unwrap().into_inner().voices;
     let seen: Vec<_> = voices
