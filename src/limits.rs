@@ -259,6 +259,8 @@ pub const GRPC_PROBE_BYTES: usize = 16 << 10;
 pub const GRPC_AUDIO_BYTES: usize = 64 << 10;
 /// Time a client takes to send the message of a gRPC call.
 pub const GRPC_MESSAGE_TIME: Duration = Duration::from_secs(30);
+/// Live gRPC calls that are open at once.
+pub const GRPC_LIVE_CALLS: usize = 512;
 /// Time between two utterances of a live gRPC call.
 pub const GRPC_LIVE_IDLE: Duration = Duration::from_secs(600);
 /// Calls at once on one gRPC connection; more wait with their client.

@@ -78,6 +78,8 @@ pub(super) struct Door {
     state: ApiState,
     /// One permit for each call that speaks.
     calls: Arc<Semaphore>,
+    /// One for each that is open and may speak now and then.
+    live: Arc<Semaphore>,
 }
 
 impl Door {
@@ -86,17 +88,14 @@ impl Door {
         Self {
             state: state.clone(),
             calls: Arc::new(Semaphore::new(concurrency)),
+            live: Arc::new(Semaphore::new(limits::GRPC_LIVE_CALLS)),
         }
     }
 
     /// A place among those who speak.
     pub(super) fn place(&self) -> Result<OwnedSemaphorePermit, Status> {
-        self.calls.clone().try_acquire_owned().map_err(|_| {
-            let most = self.state.speaker().concurrency();
-            Status::resource_exhausted(format!(
-                "{most} calls are at work, which is all there may be; try again later"
-            ))
-        })
+        let most = self.state.speaker().concurrency();
+        take(&self.calls, || format!("{most} calls are at work"))
     }
 
     fn check(&self, request: &Request, id: &RequestId) -> Result<Call, Status> {
@@ -111,7 +110,12 @@ impl Door {
         if matches!(path, INFERENCE | LIVE) && self.state.is_draining() {
             return Err(status::translated(&ApiError::draining(), id));
         }
-        let place = (path == INFERENCE).then(|| self.place()).transpose()?;
+        let open = || format!("{} live calls are open", limits::GRPC_LIVE_CALLS);
+        let place = match path {
+            INFERENCE => Some(self.place()?),
+            LIVE => Some(take(&self.live, open)?),
+            _ => None,
+        };
         Ok(Call {
             id: id.clone(),
             deadline,
@@ -119,6 +123,15 @@ impl Door {
             _place: place.map(Arc::new),
         })
     }
+}
+
+/// A place where there is one.
+fn take(places: &Arc<Semaphore>, taken: impl FnOnce() -> String) -> Result<OwnedSemaphorePermit, Status> {
+    let place = places.clone().try_acquire_owned();
+    place.map_err(|_| {
+        let taken = taken();
+        Status::resource_exhausted(format!("{taken}, which is all there may be; try again later"))
+    })
 }
 
 /// What the door knows of a call.
@@ -130,7 +143,7 @@ pub(super) struct Call {
     pub deadline: Option<Instant>,
     /// Its message has been read.
     arrived: CancellationToken,
-    /// Its place among those who speak, until the last clone of this is dropped.
+    /// Its place among those who speak, or who may, until the last clone of this is dropped.
     _place: Option<Arc<OwnedSemaphorePermit>>,
 }
 

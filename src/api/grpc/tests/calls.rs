@@ -126,7 +126,9 @@ async fn a_seed_that_is_not_given_is_drawn_and_named() {
 async fn voices_are_listed() {
     let app = app().await;
     let prompt = PromptAudio::prepare(&[0.5; 16_000], 16_000, "f").unwrap();
-    let added = app.fake.add_voice("anna".into(), "Anna".into(), "hi".into(), prompt);
+    let added = app
+        .fake
+        .add_voice("anna".into(), "Anna".into(), "hi".into(), prompt);
     added.await.unwrap();
     let list = app.client.clone().list_voices(proto::ListVoicesRequest {}).await;
     let voices = list.unwrap().into_inner().voices;

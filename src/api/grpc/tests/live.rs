@@ -329,3 +329,24 @@ async fn draining_lets_an_utterance_end_and_ends_calls_between_two() {
     let refused = app.client.clone().live(said).await.map(|_| ()).unwrap_err();
     says(&refused, Code::Unavailable, "the server is shutting down");
 }
+
+#[tokio::test]
+async fn open_calls_are_bounded() {
+    let app = app().await;
+    let mut talks = Vec::new();
+    for _ in 0..limits::GRPC_LIVE_CALLS {
+        talks.push(Talk::new(&app).await);
+    }
+    let (_say, said) = mpsc::channel::<LiveRequest>(1);
+    let refused = app.client.clone().live(said).await.map(|_| ()).unwrap_err();
+    says(&refused, Code::ResourceExhausted, "512 live calls are open");
+    drop(talks.pop());
+    for _ in 0..1000 {
+        let (_say, said) = mpsc::channel::<LiveRequest>(1);
+        if app.client.clone().live(said).await.is_ok() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("a call that has ended keeps its place");
+}
