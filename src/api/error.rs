@@ -87,6 +87,11 @@ impl ApiError {
     }
 }
 
+/// What a client is told of a fault: where its cause is.
+pub(crate) fn fault_detail(id: &str) -> String {
+    format!("internal error; the server's log has its cause under id {id}")
+}
+
 impl std::fmt::Display for ApiError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}: {}", self.status.as_u16(), self.detail)

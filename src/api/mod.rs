@@ -1,4 +1,4 @@
-//! Wire protocols over the engine: HTTP now; gRPC and WebSocket get folders beside `http`.
+//! Wire protocols over the engine, a folder each: `http`, `ws`; what they share lies here.
 //!
 //! The api knows no model: it turns a wire request into a [`crate::engine::SpeechRequest`], hands it to a [`Speaker`],
 //! and turns the samples that come back into a body. Nothing here blocks a thread: decoding, encoding and the parsing
@@ -10,15 +10,18 @@ pub mod error;
 pub mod http;
 mod lax;
 pub mod live;
+pub mod preview;
 pub mod prompt;
 pub mod speaker;
 pub mod wire;
+pub mod ws;
 
 use std::sync::Arc;
 
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
+use self::preview::PreviewCache;
 pub use self::{auth::ApiKey, error::ApiError, speaker::Speaker};
 use crate::limits;
 
@@ -41,6 +44,9 @@ struct Shared {
     draining: CancellationToken,
     decodes: Arc<Semaphore>,
     body_bytes: Arc<Semaphore>,
+    sockets: Arc<Semaphore>,
+    imports: Arc<Semaphore>,
+    previews: PreviewCache,
 }
 
 impl ApiState {
@@ -52,6 +58,9 @@ impl ApiState {
             draining: CancellationToken::new(),
             decodes: Arc::new(Semaphore::new(limits::DECODES_AT_ONCE)),
             body_bytes: Arc::new(Semaphore::new(limits::BODY_BYTES_IN_FLIGHT)),
+            sockets: Arc::new(Semaphore::new(limits::WS_CONNECTIONS)),
+            imports: Arc::new(Semaphore::new(limits::IMPORTS_AT_ONCE)),
+            previews: PreviewCache::default(),
         }))
     }
 
@@ -88,6 +97,27 @@ impl ApiState {
     /// One permit per byte of request body in memory.
     pub(crate) fn body_bytes(&self) -> &Arc<Semaphore> {
         &self.0.body_bytes
+    }
+
+    /// One permit per open WebSocket.
+    pub(crate) fn sockets(&self) -> &Arc<Semaphore> {
+        &self.0.sockets
+    }
+
+    /// Waits until no WebSocket is open. While draining, each is closed when it has spoken.
+    pub async fn sockets_closed(&self) {
+        let all = u32::try_from(limits::WS_CONNECTIONS).unwrap_or(u32::MAX);
+        drop(self.0.sockets.acquire_many(all).await);
+    }
+
+    /// One permit per file of voices being read.
+    pub(crate) fn imports(&self) -> &Arc<Semaphore> {
+        &self.0.imports
+    }
+
+    /// Previews made so far.
+    pub(crate) fn previews(&self) -> &PreviewCache {
+        &self.0.previews
     }
 }
 

@@ -2,9 +2,13 @@
 //!
 //! Unknown fields are ignored, `null` counts as absent, and every error text starts with the field's name.
 
+mod inference;
+mod voices;
+
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+pub use self::{inference::*, voices::*};
 use super::{error::ApiError, lax};
 use crate::limits;
 

@@ -151,12 +151,34 @@ pub struct SpeechStream {
 }
 
 /// A voice as listed.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct VoiceInfo {
     /// Id as clients name it.
     pub id: String,
     /// Name to show.
     pub name: String,
-    /// Comes with the model (true) or was cloned (false).
+    /// Comes with the model (true) or was saved (false).
     pub built_in: bool,
+    /// The recording it was made from; `None`: it is known by its speaker embedding alone.
+    pub prompt: Option<VoicePromptInfo>,
+    /// Changes whenever the id sounds another way, within one run of the engine.
+    pub revision: u64,
+}
+
+/// The recording a voice was made from.
+#[derive(Debug, Clone, PartialEq)]
+pub struct VoicePromptInfo {
+    /// What is said in it; empty where nobody told.
+    pub text: String,
+    /// Its length, seconds.
+    pub seconds: f32,
+}
+
+/// What became of a file of voices.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Imported {
+    /// Those that were saved.
+    pub voices: Vec<VoiceInfo>,
+    /// Ids of those that were not, with the reason.
+    pub skipped: Vec<(String, String)>,
 }

@@ -15,7 +15,10 @@ use tokio::sync::mpsc;
 use crate::{
     Error, Result,
     api::Speaker,
-    engine::{LiveText, Mode, ModelInfo, PromptAudio, SpeechRequest, SpeechStream, Target, VoiceInfo},
+    engine::{
+        Imported, LiveText, Mode, ModelInfo, PromptAudio, SpeakerFile, SpeechRequest, SpeechStream, Target,
+        VoiceInfo, VoicePromptInfo,
+    },
 };
 
 /// Samples of one chunk: a quarter of a second.
@@ -28,7 +31,9 @@ pub struct Fake {
     /// What it was asked to say.
     pub requests: Mutex<Vec<SpeechRequest>>,
     /// Saved voices with their transcripts.
-    pub saved: Mutex<Vec<(VoiceInfo, String, PromptAudio)>>,
+    pub saved: Mutex<Vec<(VoiceInfo, String)>>,
+    /// Changes of saved voices' sound.
+    pub revisions: AtomicUsize,
     /// Chunks of the endless speech that were taken.
     pub endless: Arc<AtomicUsize>,
     /// Speeches whose listener left.
@@ -49,6 +54,7 @@ impl Default for Fake {
             },
             requests: Mutex::default(),
             saved: Mutex::default(),
+            revisions: AtomicUsize::default(),
             endless: Arc::default(),
             dropped: Arc::default(),
             flushes: Arc::default(),
@@ -62,8 +68,44 @@ impl Fake {
         self.requests.lock().last().cloned().unwrap()
     }
 
+    /// Saves a voice, replacing one of its id.
+    fn save(&self, id: String, name: String, prompt: Option<VoicePromptInfo>) -> Result<VoiceInfo> {
+        if id == "中文女" {
+            return Err(Error::Invalid(format!("spk_id: {id} is a built-in voice")));
+        }
+        let text = prompt
+            .as_ref()
+            .map(|prompt| prompt.text.clone())
+            .unwrap_or_default();
+        let voice = VoiceInfo {
+            id,
+            name,
+            built_in: false,
+            prompt,
+            revision: self.revisions.fetch_add(1, Ordering::SeqCst) as u64 + 1,
+        };
+        let mut saved = self.saved.lock();
+        saved.retain(|(other, _)| other.id != voice.id);
+        saved.push((voice.clone(), text));
+        Ok(voice)
+    }
+
+    /// Does something to a saved voice.
+    fn with_saved<T>(
+        &self,
+        id: &str,
+        change: impl FnOnce(&mut Vec<(VoiceInfo, String)>, usize) -> T,
+    ) -> Result<T> {
+        if self.voice(id)?.built_in {
+            return Err(Error::Invalid(format!("spk_id: {id} is a built-in voice")));
+        }
+        let mut saved = self.saved.lock();
+        let at = saved.iter().position(|(voice, _)| voice.id == id).unwrap();
+        Ok(change(&mut saved, at))
+    }
+
     fn knows(&self, id: &str) -> bool {
-        self.voices().iter().any(|voice| voice.id == id)
+        self.voice(id).is_ok()
     }
 
     /// Refuses a voice that is not known.
@@ -168,11 +210,19 @@ impl Speaker for Fake {
             id: "中文女".into(),
             name: "中文女".into(),
             built_in: true,
+            prompt: None,
+            revision: 0,
         };
         let saved = self.saved.lock();
         std::iter::once(built_in)
-            .chain(saved.iter().map(|(voice, ..)| voice.clone()))
+            .chain(saved.iter().map(|(voice, _)| voice.clone()))
             .collect()
+    }
+
+    fn voice(&self, id: &str) -> Result<VoiceInfo> {
+        let mut voices = self.voices().into_iter();
+        let voice = voices.find(|voice| voice.id == id);
+        voice.ok_or_else(|| Error::UnknownVoice(format!("spk_id: no voice {id:?}")))
     }
 
     fn speak(&self, request: SpeechRequest) -> BoxFuture<'_, Result<SpeechStream>> {
@@ -190,20 +240,45 @@ impl Speaker for Fake {
         prompt_text: String,
         prompt: PromptAudio,
     ) -> BoxFuture<'_, Result<VoiceInfo>> {
+        let prompt = VoicePromptInfo {
+            text: prompt_text,
+            seconds: prompt.seconds(),
+        };
+        Box::pin(async move { self.save(id, name, Some(prompt)) })
+    }
+
+    /// Takes every voice as a preset one, but "fault".
+    fn import_voices(&self, file: SpeakerFile) -> BoxFuture<'_, Result<Imported>> {
         Box::pin(async move {
-            if id == "中文女" {
-                return Err(Error::Invalid(format!("spk_id: {id} is a built-in voice")));
+            let (mut voices, mut skipped) = (Vec::new(), Vec::new());
+            for speaker in file.into_speakers() {
+                let id = speaker.id().to_owned();
+                if id == "fault" {
+                    return Err(Error::Internal("/secret/path exploded".into()));
+                }
+                match self.save(id.clone(), id.clone(), None) {
+                    Ok(voice) => voices.push(voice),
+                    Err(error) => skipped.push((id, error.to_string())),
+                }
             }
-            let voice = VoiceInfo {
-                id,
-                name,
-                built_in: false,
-            };
-            let mut saved = self.saved.lock();
-            saved.retain(|(other, ..)| other.id != voice.id);
-            saved.push((voice.clone(), prompt_text, prompt));
-            Ok(voice)
+            if voices.is_empty() {
+                return Err(Error::Invalid("no voice could be imported".into()));
+            }
+            Ok(Imported { voices, skipped })
         })
+    }
+
+    fn rename_voice(&self, id: String, name: String) -> BoxFuture<'_, Result<VoiceInfo>> {
+        Box::pin(async move {
+            self.with_saved(&id, |saved, at| {
+                saved[at].0.name = name;
+                saved[at].0.clone()
+            })
+        })
+    }
+
+    fn remove_voice(&self, id: String) -> BoxFuture<'_, Result<VoiceInfo>> {
+        Box::pin(async move { self.with_saved(&id, |saved, at| saved.remove(at).0) })
     }
 
     fn drain(&self, _limit: Duration) -> BoxFuture<'_, ()> {
