@@ -93,6 +93,23 @@ pub const LIVE_AUDIO_BYTES: usize = 4_800;
 pub const LIVE_AHEAD_MIN: f64 = 0.1;
 /// Greatest `ahead`.
 pub const LIVE_AHEAD_MAX: f64 = 60.0;
+/// WebSocket connections open at once, beside [`CONNECTIONS`]; one more is told to come back.
+pub const WS_CONNECTIONS: usize = 512;
+/// Bytes of one WebSocket message. The largest carry a recording in base64: 30 s at 24 kHz are 1.9 MB as WAV. 1 GiB if all
+/// connections send one at once.
+pub const WS_MESSAGE_BYTES: usize = 2 << 20;
+/// Answers to a WebSocket client's messages that wait to be sent; then no more messages are read.
+pub const WS_REPLIES: usize = 16;
+/// Time between two pings to a WebSocket client.
+pub const WS_PING: Duration = Duration::from_secs(20);
+/// Longest time without a sign of life, not even a pong, while nothing is being spoken.
+pub const WS_SILENCE: Duration = Duration::from_secs(60);
+/// Longest time between two utterances in which a client sends no message.
+pub const WS_IDLE: Duration = Duration::from_secs(600);
+/// Time after which a WebSocket connection is closed when nothing is being spoken.
+pub const WS_SESSION: Duration = Duration::from_secs(24 * 3600);
+/// Time a WebSocket client may take to answer a close.
+pub const WS_CLOSING: Duration = Duration::from_secs(5);
 /// Audio chunks made but not yet sent, per request: a slow reader stops its own synthesis here.
 pub const CHUNKS_IN_FLIGHT: usize = 4;
 /// A stream that has not begun waits so long for one that is about to run dry: a pause in what is heard is worse than a

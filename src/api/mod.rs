@@ -1,4 +1,4 @@
-//! Wire protocols over the engine: HTTP now; gRPC and WebSocket get folders beside `http`.
+//! Wire protocols over the engine, a folder each: `http`, `ws`; what they share lies here.
 //!
 //! The api knows no model: it turns a wire request into a [`crate::engine::SpeechRequest`], hands it to a [`Speaker`],
 //! and turns the samples that come back into a body. Nothing here blocks a thread: decoding, encoding and the parsing
@@ -14,8 +14,12 @@ pub mod preview;
 pub mod prompt;
 pub mod speaker;
 pub mod wire;
+pub mod ws;
 
-use std::sync::Arc;
+use std::{
+    sync::Arc,
+    time::{SystemTime, UNIX_EPOCH},
+};
 
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -41,8 +45,10 @@ struct Shared {
     speaker: Arc<dyn Speaker>,
     options: ApiOptions,
     draining: CancellationToken,
+    loaded: SystemTime,
     decodes: Arc<Semaphore>,
     body_bytes: Arc<Semaphore>,
+    sockets: Arc<Semaphore>,
     imports: Arc<Semaphore>,
     previews: PreviewCache,
 }
@@ -54,8 +60,10 @@ impl ApiState {
             speaker,
             options,
             draining: CancellationToken::new(),
+            loaded: SystemTime::now(),
             decodes: Arc::new(Semaphore::new(limits::DECODES_AT_ONCE)),
             body_bytes: Arc::new(Semaphore::new(limits::BODY_BYTES_IN_FLIGHT)),
+            sockets: Arc::new(Semaphore::new(limits::WS_CONNECTIONS)),
             imports: Arc::new(Semaphore::new(limits::IMPORTS_AT_ONCE)),
             previews: PreviewCache::default(),
         }))
@@ -69,6 +77,12 @@ impl ApiState {
     /// The operator's choices.
     pub fn options(&self) -> &ApiOptions {
         &self.0.options
+    }
+
+    /// When the speaker was there, seconds since 1970.
+    pub fn loaded_at(&self) -> u64 {
+        let since = self.0.loaded.duration_since(UNIX_EPOCH);
+        since.map_or(0, |since| since.as_secs())
     }
 
     /// From now on new work is answered 503; running work goes on.
@@ -94,6 +108,17 @@ impl ApiState {
     /// One permit per byte of request body in memory.
     pub(crate) fn body_bytes(&self) -> &Arc<Semaphore> {
         &self.0.body_bytes
+    }
+
+    /// One permit per open WebSocket.
+    pub(crate) fn sockets(&self) -> &Arc<Semaphore> {
+        &self.0.sockets
+    }
+
+    /// Waits until no WebSocket is open. While draining, each is closed when it has spoken.
+    pub async fn sockets_closed(&self) {
+        let all = u32::try_from(limits::WS_CONNECTIONS).unwrap_or(u32::MAX);
+        drop(self.0.sockets.acquire_many(all).await);
     }
 
     /// One permit per file of voices being read.

@@ -96,7 +96,7 @@ fn parse_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
 }
 
 /// A type error, with the path of the field before it where there is one.
-fn wrong_field(error: &serde_path_to_error::Error<serde_json::Error>) -> ApiError {
+pub(in crate::api) fn wrong_field(error: &serde_path_to_error::Error<serde_json::Error>) -> ApiError {
     let what = error.inner();
     match error.path().to_string().as_str() {
         "." | "?" if what.to_string().starts_with("missing field") => {

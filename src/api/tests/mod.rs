@@ -3,10 +3,12 @@ mod cors;
 pub(crate) mod fake;
 mod forms;
 mod inference;
+mod openai;
 mod service;
 mod speech;
 mod vc;
 mod voices;
+pub(crate) mod ws;
 
 use std::sync::Arc;
 
