@@ -70,7 +70,7 @@ fn say_writes_every_format() {
     let data = tempfile::tempdir().unwrap();
     let path = |name: &str| data.path().join(name).to_str().unwrap().to_owned();
     let mut samples = Vec::new();
-    for name in ["a.wav", "b.wav", "c.mp3"] {
+    for name in ["a.wav", "b.wav", "c.mp3", "d.flac", "e.opus"] {
         run(
             data.path(),
             &["say", "你好，很高兴认识你。", "-o", &path(name), "--seed", "3"],
@@ -85,6 +85,9 @@ fn say_writes_every_format() {
     }
     assert!(samples[0] == samples[1], "the same seed said something else");
     assert_eq!(samples[0].len(), samples[2].len());
+    assert!(samples[0] == samples[3], "FLAC is lossless");
+    // Opus decodes to 48 kHz whatever went in.
+    assert_eq!(2 * samples[0].len(), samples[4].len());
 }
 
 #[test]

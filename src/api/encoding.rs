@@ -6,7 +6,7 @@ use tokio::task::spawn_blocking;
 
 use crate::{
     Error, Result,
-    audio::encode::{AudioEncoder, AudioFormat, encode_whole, encoder},
+    audio::encode::{AudioEncoder, AudioFormat, encode_whole, encoder_at},
     engine::SpeechStream,
 };
 
@@ -44,7 +44,21 @@ pub async fn streamed(
     first: Vec<f32>,
     format: AudioFormat,
 ) -> Result<impl Stream<Item = Result<Bytes>> + Send + 'static> {
-    let mut encoding = Encoding::new(speech, format)?;
+    let rate = speech.sample_rate;
+    streamed_at(speech, first, format, rate).await
+}
+
+/// As [`streamed`], at `rate` hertz whatever the speech's own rate is.
+///
+/// # Errors
+/// As [`streamed`].
+pub async fn streamed_at(
+    speech: SpeechStream,
+    first: Vec<f32>,
+    format: AudioFormat,
+    rate: u32,
+) -> Result<impl Stream<Item = Result<Bytes>> + Send + 'static> {
+    let mut encoding = Encoding::at(speech, format, rate)?;
     let first = encoding.encode(Some(first)).await?;
     let span = tracing::Span::current();
     Ok(futures::stream::try_unfold(
@@ -80,8 +94,14 @@ pub(super) struct Encoding {
 impl Encoding {
     /// Of a speech that has not been listened to.
     pub fn new(speech: SpeechStream, format: AudioFormat) -> Result<Self> {
+        let rate = speech.sample_rate;
+        Self::at(speech, format, rate)
+    }
+
+    /// Of a speech that has not been listened to, at `rate` hertz whatever its own rate is.
+    pub fn at(speech: SpeechStream, format: AudioFormat, rate: u32) -> Result<Self> {
         Ok(Self {
-            encoder: Some(encoder(format, speech.sample_rate)?),
+            encoder: Some(encoder_at(format, speech.sample_rate, rate)?),
             speech: Some(speech),
             samples: 0,
         })

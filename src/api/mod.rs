@@ -18,7 +18,10 @@ pub mod speaker;
 pub mod wire;
 pub mod ws;
 
-use std::sync::Arc;
+use std::{
+    sync::Arc,
+    time::{SystemTime, UNIX_EPOCH},
+};
 
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -44,6 +47,7 @@ struct Shared {
     speaker: Arc<dyn Speaker>,
     options: ApiOptions,
     draining: CancellationToken,
+    loaded: SystemTime,
     decodes: Arc<Semaphore>,
     body_bytes: Arc<Semaphore>,
     sockets: Arc<Semaphore>,
@@ -58,6 +62,7 @@ impl ApiState {
             speaker,
             options,
             draining: CancellationToken::new(),
+            loaded: SystemTime::now(),
             decodes: Arc::new(Semaphore::new(limits::DECODES_AT_ONCE)),
             body_bytes: Arc::new(Semaphore::new(limits::BODY_BYTES_IN_FLIGHT)),
             sockets: Arc::new(Semaphore::new(limits::WS_CONNECTIONS)),
@@ -74,6 +79,12 @@ impl ApiState {
     /// The operator's choices.
     pub fn options(&self) -> &ApiOptions {
         &self.0.options
+    }
+
+    /// When the speaker was there, seconds since 1970.
+    pub fn loaded_at(&self) -> u64 {
+        let since = self.0.loaded.duration_since(UNIX_EPOCH);
+        since.map_or(0, |since| since.as_secs())
     }
 
     /// From now on new work is answered 503; running work goes on.

@@ -13,7 +13,7 @@ use super::live::{self, LiveText};
 use super::pipeline::{Pipeline, Tally};
 use super::stages::{Conditioning, Script, Stages};
 use super::urgency::Urgency;
-use super::{Mode, SpeechRequest, SpeechStream, Target, sizing, warm_up};
+use super::{Mode, SpeechRequest, SpeechStream, Target, Usage, sizing, warm_up};
 use crate::model::Bundle;
 use crate::model::bundle::{FlowKind, PagedFlowConfig};
 use crate::runtime::{Options, Runtime};
@@ -197,6 +197,8 @@ impl Engine {
         let (sink, chunks) = mpsc::channel(limits::CHUNKS_IN_FLIGHT);
         let (stages, underruns, limit) = (self.stages.clone(), self.underruns.clone(), self.deadline);
         let script = script(holds.0.lane(), &voice);
+        let usage = Arc::new(Usage::default());
+        let spent = usage.clone();
         tokio::task::spawn_blocking(move || {
             let place = &holds.0;
             let mut pipeline = Pipeline {
@@ -217,6 +219,8 @@ impl Engine {
             // A panic must end the stream with an error, or a cut-off speech would look complete.
             let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| pipeline.run(&script)))
                 .unwrap_or_else(|_| Err(Error::Internal("the synthesis thread panicked".into())));
+            let tally = &pipeline.tally;
+            spent.settle(tally.text_tokens as u64, tally.tokens as u64);
             underruns.fetch_add(pipeline.urgency.underruns().into(), Ordering::Relaxed);
             report(&request, &pipeline, stages.manifest.sample_rate, &result);
             // A slot is free before the last word is read, so the end of one request never holds up the next.
@@ -228,6 +232,7 @@ impl Engine {
         SpeechStream {
             sample_rate: self.info.sample_rate,
             chunks,
+            usage,
         }
     }
 

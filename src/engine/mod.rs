@@ -30,5 +30,6 @@ pub use crate::voice::SpeakerFile;
 pub use facade::{Engine, EngineOptions, ModelInfo, Status};
 pub use live::LiveText;
 pub use request::{
-    Imported, Mode, PromptAudio, SourceAudio, SpeechRequest, SpeechStream, Target, VoiceInfo, VoicePromptInfo,
+    Imported, Mode, PromptAudio, SourceAudio, SpeechRequest, SpeechStream, Target, Usage, VoiceInfo,
+    VoicePromptInfo,
 };

@@ -30,6 +30,8 @@ use crate::{Error, Result, limits};
 /// What one synthesis cost, for the log.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Tally {
+    /// Text tokens of whole segments.
+    pub text_tokens: usize,
     /// Speech tokens sampled.
     pub tokens: usize,
     /// Samples made.
@@ -139,6 +141,9 @@ impl<'a> Pipeline<'a> {
         };
         let Some(segment) = segment else { return Ok(None) };
         *begun += 1;
+        if let LiveSegment::Text(text) = &segment {
+            self.tally.text_tokens += text.len();
+        }
         self.join(*begun - 1, segment).map(Some)
     }
 

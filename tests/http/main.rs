@@ -17,6 +17,7 @@ mod live;
 mod live_client;
 mod load;
 mod manage;
+mod openai;
 mod server;
 mod speech;
 #[path = "../support/torch_writer.rs"]

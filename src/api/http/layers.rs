@@ -3,7 +3,7 @@
 use std::{any::Any, sync::Arc};
 
 use axum::{
-    Json, Router,
+    Router,
     body::{Body, HttpBody},
     extract::{Request, State},
     http::{
@@ -23,8 +23,8 @@ use tracing::Instrument;
 use crate::api::{
     ApiState,
     access::AccessLine,
-    error::{ApiError, ErrorBody, Fault, fault_detail, panic_text},
-    http::{body::BodyBudget, unread::Unread},
+    error::{self, ApiError, Fault, fault_detail, panic_text},
+    http::{body::BodyBudget, openai, unread::Unread},
 };
 
 pub(crate) use crate::api::access::HeldLine;
@@ -117,11 +117,15 @@ pub async fn track(request: Request, next: Next) -> Response {
     }
     if let Some(Fault(cause)) = response.extensions_mut().remove() {
         span.in_scope(|| tracing::error!(cause, "request failed"));
-        let detail = fault_detail(id.as_str());
+        let told = error::answer(response.status(), fault_detail(id.as_str()));
         let (mut parts, _) = response.into_parts();
         parts.headers.remove(CONTENT_LENGTH);
-        let (_, body) = Json(ErrorBody { detail }).into_response().into_parts();
+        let (told, body) = told.into_parts();
+        parts.extensions.extend(told.extensions);
         response = Response::from_parts(parts, body);
+    }
+    if openai::errors::speaks_for(&line.path) {
+        response = openai::errors::dress(response);
     }
     if let Ok(value) = HeaderValue::from_str(id.as_str()) {
         response.headers_mut().insert(X_REQUEST_ID, value);

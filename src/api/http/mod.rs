@@ -3,6 +3,7 @@
 pub mod body;
 pub mod inference;
 pub mod layers;
+pub mod openai;
 pub mod openapi;
 pub mod preview;
 pub mod root;
@@ -39,11 +40,15 @@ pub fn router(state: ApiState) -> Router {
         )
         .route("/voices/{id}/preview", get(preview::preview))
         .route("/upload_audio", post(upload::upload_audio))
+        .route("/v1/audio/speech", post(openai::speech::create))
         .route_layer(middleware::from_fn_with_state(state.clone(), layers::admit));
     let lists = Router::new()
         .route("/available_spks", get(voices::available_spks))
         .route("/voices", get(voices::voices))
         .route("/voices/{id}", get(voices::voice))
+        .route("/v1/models", get(openai::lists::models))
+        .route("/v1/models/{*id}", get(openai::lists::one_model))
+        .route("/v1/audio/voices", get(openai::lists::voices))
         .route("/openapi.json", get(openapi::document));
     let closed = work
         .merge(lists)

@@ -17,7 +17,7 @@ use crate::{
     api::Speaker,
     engine::{
         Imported, LiveText, Mode, ModelInfo, PromptAudio, SpeakerFile, SpeechRequest, SpeechStream, Target,
-        VoiceInfo, VoicePromptInfo,
+        Usage, VoiceInfo, VoicePromptInfo,
     },
 };
 
@@ -65,6 +65,13 @@ impl Default for Fake {
 }
 
 impl Fake {
+    /// One whose model makes samples at this rate.
+    pub fn at(sample_rate: u32) -> Self {
+        let mut fake = Self::default();
+        fake.model.sample_rate = sample_rate;
+        fake
+    }
+
     /// The last request it got.
     pub fn last(&self) -> SpeechRequest {
         self.requests.lock().last().cloned().unwrap()
@@ -157,8 +164,12 @@ impl Fake {
                 }
             }
         });
-        let sample_rate = self.model.sample_rate;
-        Ok((text, SpeechStream { sample_rate, chunks }))
+        let stream = SpeechStream {
+            sample_rate: self.model.sample_rate,
+            chunks,
+            usage: Arc::default(),
+        };
+        Ok((text, stream))
     }
 
     async fn say(&self, request: SpeechRequest) -> Result<SpeechStream> {
@@ -175,6 +186,8 @@ impl Fake {
         }
         let (sender, chunks) = mpsc::channel(1);
         let (endless, dropped) = (self.endless.clone(), self.dropped.clone());
+        let usage = Arc::new(Usage::default());
+        let spent = usage.clone();
         tokio::spawn(async move {
             for i in 0.. {
                 let item = match (text.as_str(), i) {
@@ -184,7 +197,10 @@ impl Fake {
                     }
                     ("nothing", 0) => return,
                     ("endless", _) => Ok(vec![0.1; CHUNK]),
-                    (_, CHUNKS) => return,
+                    (_, CHUNKS) => {
+                        spent.settle(text.chars().count() as u64, 25);
+                        return;
+                    }
                     _ => Ok((0..CHUNK)
                         .map(|n| (((n as u64).wrapping_mul(seed) % 997) as f32 / 997.0) - 0.5)
                         .collect()),
@@ -199,6 +215,7 @@ impl Fake {
         Ok(SpeechStream {
             sample_rate: self.model.sample_rate,
             chunks,
+            usage,
         })
     }
 }

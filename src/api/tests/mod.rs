@@ -3,6 +3,7 @@ mod cors;
 pub(crate) mod fake;
 mod forms;
 mod inference;
+mod openai;
 mod service;
 mod speech;
 mod vc;

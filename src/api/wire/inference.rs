@@ -58,7 +58,7 @@ pub struct Instruct2Form {
     /// How to speak, at most 1,000 characters.
     #[schema(min_length = 1, max_length = 1_000, example = "用四川话说这句话")]
     instruct_text: String,
-    /// The voice: WAV, MP3, FLAC, OGG or M4A; 0.5 to 30 s.
+    /// The voice: WAV, MP3, FLAC, OGG, WebM or M4A; 0.5 to 30 s.
     #[schema(value_type = String, format = Binary, content_media_type = "application/octet-stream")]
     prompt_wav: Vec<u8>,
     #[schema(default = 1.0, minimum = 0.5, maximum = 2.0)]

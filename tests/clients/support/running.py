@@ -8,11 +8,13 @@ import re
 import signal
 import subprocess
 import threading
+import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[3]
 READY_SECONDS = 120
 DRAIN_SECONDS = 60
+LOG_SECONDS = 60
 
 
 def binary() -> Path:
@@ -67,6 +69,13 @@ class Running:
     def log(self) -> str:
         """What it wrote to standard error so far."""
         return self.log_file.read_text(encoding="utf-8", errors="replace")
+
+    def wait_for_log(self, *words: str) -> None:
+        """Waits until a line of its log has all these words."""
+        deadline = time.monotonic() + LOG_SECONDS
+        while not any(all(word in line for word in words) for line in self.log().splitlines()):
+            assert time.monotonic() < deadline, f"the log never had {words}:\n{self.log()[-2000:]}"
+            time.sleep(0.05)
 
     def errors(self) -> list[str]:
         """The lines of its log that tell of a fault of its own."""
