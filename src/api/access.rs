@@ -77,6 +77,11 @@ impl AccessLine {
         }
     }
 
+    /// The path that was asked for, its first 200 characters.
+    pub fn path(&self) -> &str {
+        &self.path
+    }
+
     /// The status of the answer: HTTP's, or gRPC's code where the method is `gRPC`.
     pub fn end(&mut self, status: u16) {
         self.status = status;

@@ -124,7 +124,7 @@ pub async fn track(request: Request, next: Next) -> Response {
         parts.extensions.extend(told.extensions);
         response = Response::from_parts(parts, body);
     }
-    if openai::errors::speaks_for(&line.path) {
+    if openai::errors::speaks_for(line.path()) {
         response = openai::errors::dress(response);
     }
     if let Ok(value) = HeaderValue::from_str(id.as_str()) {
