@@ -41,7 +41,7 @@ const API_KEY: &str = "api_key";
     params(
         ("spk_id" = Option<String>, Query, description = "Voice id, built in or cloned; with it, text may come without a start message"),
         ("instruct_text" = Option<String>, Query, description = "How to speak"),
-        ("format" = Option<String>, Query, description = "pcm (default), mp3 or wav"),
+        ("format" = Option<String>, Query, description = "pcm (default), mp3, opus, flac or wav"),
         ("speed" = Option<f64>, Query, description = "0.5 to 2, default 1"),
         ("seed" = Option<u64>, Query, description = "0, the default, draws one"),
         ("ahead" = Option<f64>, Query, description = "Most seconds of audio sent before they are played, 0.1 to 60"),

@@ -23,9 +23,11 @@ use crate::{
 const PROMPT_BASE64: &str = "prompt_audio_base64";
 
 /// Names of the formats.
-const FORMATS: [(&str, AudioFormat); 3] = [
+const FORMATS: [(&str, AudioFormat); 5] = [
     ("pcm", AudioFormat::L16),
     ("mp3", AudioFormat::Mp3),
+    ("opus", AudioFormat::Opus),
+    ("flac", AudioFormat::Flac),
     ("wav", AudioFormat::Wav),
 ];
 
