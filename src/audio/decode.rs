@@ -66,6 +66,34 @@ pub fn decode(bytes: Vec<u8>, field: &str) -> Result<Decoded> {
     }
 }
 
+/// Samples that come without a file around them: 16 bit, little-endian, mono, at `sample_rate`.
+///
+/// # Errors
+/// [`Error::Invalid`], named by `field`: empty, or half a sample at the end; longer than
+/// [`limits::DECODED_MAX_SECONDS`].
+pub fn from_l16(bytes: &[u8], sample_rate: u32, field: &str) -> Result<Decoded> {
+    let invalid = |text: String| Err(Error::invalid(format!("{field}: {text}")));
+    if bytes.is_empty() {
+        return invalid("the recording is empty".into());
+    }
+    let (pairs, rest) = bytes.as_chunks::<2>();
+    if !rest.is_empty() {
+        let count = bytes.len();
+        return invalid(format!("{count} bytes are no whole number of 16-bit samples"));
+    }
+    if pairs.len() as f32 > limits::DECODED_MAX_SECONDS * sample_rate as f32 {
+        return invalid(format!(
+            "the recording is longer than {} s",
+            limits::DECODED_MAX_SECONDS
+        ));
+    }
+    let sample = |pair: &[u8; 2]| f32::from(i16::from_le_bytes(*pair)) / 32_768.0;
+    Ok(Decoded {
+        samples: pairs.iter().map(sample).collect(),
+        sample_rate,
+    })
+}
+
 type Attempt<T> = std::result::Result<T, String>;
 
 fn decode_inner(bytes: Vec<u8>) -> Attempt<Decoded> {
