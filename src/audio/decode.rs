@@ -133,7 +133,7 @@ const UNKNOWN: &str =
 /// A decoder of packets: symphonia's, or of what it has none for.
 enum Decoder {
     Symphonia(Box<dyn AudioDecoder>),
-    Opus(OpusDecoder),
+    Opus(Box<OpusDecoder>),
 }
 
 impl Decoder {
@@ -181,9 +181,10 @@ fn open(bytes: Vec<u8>) -> Attempt<Opened> {
         check_channels(channels.count())?;
     }
     let decoder = match params.codec {
-        CODEC_ID_OPUS => Decoder::Opus(OpusDecoder::new(
-            params.extra_data.as_deref().unwrap_or_default(),
-        )?),
+        CODEC_ID_OPUS => {
+            let head = params.extra_data.as_deref().unwrap_or_default();
+            Decoder::Opus(Box::new(OpusDecoder::new(head)?))
+        }
         _ => {
             let decoders = symphonia::default::get_codecs();
             let decoder = decoders.make_audio_decoder(params, &AudioDecoderOptions::default());
