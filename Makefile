@@ -21,10 +21,12 @@ EXPORTER := $(shell find onnx/cosyserve_onnx -name '*.py' 2>/dev/null)
 CLIENTS := tests/clients
 CLIENTS_VENV := $(CLIENTS)/.venv
 CLIENTS_READY := $(CLIENTS_VENV)/.ready
+TYPESCRIPT := $(CLIENTS)/typescript
+TYPESCRIPT_READY := $(TYPESCRIPT)/node_modules/.ready
 CHROMIUM := $(or $(COSYSERVE_TEST_CHROMIUM),chromium)
 
-.PHONY: help setup setup-gpu setup-clients lock-clients serve test test-rust test-python test-clients test-bundle lint fmt openapi \
-	bench measure soak clean
+.PHONY: help setup setup-gpu setup-clients lock-clients serve test test-rust test-python test-clients test-bundle \
+	fuzz-api lint fmt openapi bench measure soak clean
 
 help: ## Lists the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  %-13s %s\n", $$1, $$2 }'
@@ -86,6 +88,12 @@ $(CLIENTS_READY): $(CLIENTS)/requirements.txt
 setup-clients: $(CLIENTS_READY) ## Fetches what the tests of clients need (as root on Debian, browser and Node.js too)
 	@.ci/package curl --version -- curl
 	@.ci/package $(CHROMIUM) --version -- chromium
+	@.ci/package npm --version -- nodejs npm
+	@$(MAKE) --no-print-directory $(TYPESCRIPT_READY)
+
+$(TYPESCRIPT_READY): $(TYPESCRIPT)/package-lock.json
+	@cd $(TYPESCRIPT) && npm ci --no-audit --no-fund --silent
+	@touch $@
 
 lock-clients: ## Locks the versions of the tests' clients anew
 	$(PYTHON) -m venv target/lock
@@ -106,6 +114,12 @@ test-clients: setup setup-clients ## Runs real clients against the server, with 
 	# The test build's binary: a plain build would compile the dependencies again with fewer features.
 	$(CARGO) test --locked --no-run
 	$(CLIENTS_VENV)/bin/python -m pytest -q $(CLIENTS)
+
+EXAMPLES ?= 100
+
+fuzz-api: setup setup-clients ## Sends what schemathesis makes of the OpenAPI document (EXAMPLES for each operation)
+	$(CARGO) test --locked --no-run
+	COSYSERVE_FUZZ_EXAMPLES=$(EXAMPLES) $(CLIENTS_VENV)/bin/python -m pytest -q $(CLIENTS)/test_api_cases.py
 
 lint: $(VENV_READY) ## Checks format, lints and documentation, Rust and Python
 	$(CARGO) fmt --check
@@ -136,4 +150,4 @@ soak: setup ## Speaks for MINUTES (20) and fails when the server's memory grows
 	tests/soak.sh $(MINUTES)
 
 clean: ## Removes everything that was built or fetched
-	rm -rf target .venv $(CLIENTS_VENV) .runtime .pytest_cache .ruff_cache
+	rm -rf target .venv $(CLIENTS_VENV) $(TYPESCRIPT)/node_modules .runtime .pytest_cache .ruff_cache

@@ -14,9 +14,8 @@ from playwright.sync_api import Browser, sync_playwright
 from support.ear import Ear
 from support.running import Running
 from support.sound import wav
+from support.words import MANDARIN, WOMAN
 
-MANDARIN = "今天的天气非常好，我们一起去公园散步吧。"
-ENGLISH = "The quick brown fox jumps over the lazy dog today."
 # Chromium asks its maker for many things, and this must work where nothing answers.
 CHROMIUM_FLAGS = (
     "--no-sandbox",
@@ -69,7 +68,7 @@ def hear(ear: Ear) -> Callable[..., str]:
 @pytest.fixture(scope="session")
 def recording(server: Running) -> bytes:
     """Speech as a WAV file: a woman says `MANDARIN`."""
-    body = {"tts_text": MANDARIN, "spk_id": "中文女", "seed": 11}
+    body = {"tts_text": MANDARIN, "spk_id": WOMAN, "seed": 11}
     answer = httpx.post(f"{server.base}/tts/pcm", json=body, timeout=180).raise_for_status()
     return wav(answer.content, int(answer.headers["X-Sample-Rate"]))
 

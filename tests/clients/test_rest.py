@@ -4,7 +4,17 @@ import base64
 
 import httpx
 import pytest
-from conftest import ENGLISH, MANDARIN
+from support.words import (
+    ENGLISH,
+    ENGLISH_MAN,
+    ENGLISH_WOMAN,
+    INSTRUCTION,
+    MAN,
+    MANDARIN,
+    MANDARIN_TOO,
+    SEED,
+    WOMAN,
+)
 
 
 @pytest.fixture
@@ -18,13 +28,13 @@ def post(server):
 
 
 def sft(text, voice, **options):
-    return {"tts_text": text, "spk_id": voice, "seed": 7, **options}
+    return {"tts_text": text, "spk_id": voice, "seed": SEED, **options}
 
 
 @pytest.mark.parametrize("stream", [False, True])
 @pytest.mark.parametrize(
     ("voice", "language", "text"),
-    [("中文女", "zh", MANDARIN), ("中文男", "zh", MANDARIN), ("英文女", "en", ENGLISH), ("英文男", "en", ENGLISH)],
+    [(WOMAN, "zh", MANDARIN), (MAN, "zh", MANDARIN), (ENGLISH_WOMAN, "en", ENGLISH), (ENGLISH_MAN, "en", ENGLISH)],
 )
 def test_every_voice_says_the_text(post, ear, voice, language, text, stream):
     answer = post("/tts", json=sft(text, voice, stream=stream))
@@ -32,31 +42,30 @@ def test_every_voice_says_the_text(post, ear, voice, language, text, stream):
 
 
 def test_samples_say_the_text(post, ear):
-    answer = post("/tts/pcm", json=sft(MANDARIN, "中文女"))
+    answer = post("/tts/pcm", json=sft(MANDARIN, WOMAN))
     ear.expect(MANDARIN, answer.content, "zh", int(answer.headers["X-Sample-Rate"]))
 
 
 def test_a_recording_lends_its_voice(post, ear, recording):
     prompt = base64.b64encode(recording).decode()
-    text = "很高兴在这里见到你们大家。"
     answer = post(
         "/tts/zero_shot",
-        json={"tts_text": text, "prompt_text": MANDARIN, "prompt_audio_base64": prompt, "seed": 7},
+        json={"tts_text": MANDARIN_TOO, "prompt_text": MANDARIN, "prompt_audio_base64": prompt, "seed": SEED},
     )
-    ear.expect(text, answer.content)
+    ear.expect(MANDARIN_TOO, answer.content)
     answer = post(
-        "/tts/cross_lingual", data={"tts_text": ENGLISH, "seed": "7"}, files={"prompt_wav": ("me.wav", recording)}
+        "/tts/cross_lingual", data={"tts_text": ENGLISH, "seed": SEED}, files={"prompt_wav": ("me.wav", recording)}
     )
     ear.expect(ENGLISH, answer.content, "en")
 
 
 def test_an_instruction_is_followed_and_not_spoken(post, ear):
-    answer = post("/tts/instruct", json=sft(MANDARIN, "中文女", instruct_text="用开心的语气说"))
+    answer = post("/tts/instruct", json=sft(MANDARIN, WOMAN, instruct_text=INSTRUCTION))
     ear.expect(MANDARIN, answer.content)
 
 
 def test_speech_keeps_its_words_in_another_voice(post, ear, recording):
-    answer = post("/tts/vc", data={"spk_id": "英文男", "seed": "7"}, files={"source_wav": ("me.wav", recording)})
+    answer = post("/tts/vc", data={"spk_id": ENGLISH_MAN, "seed": SEED}, files={"source_wav": ("me.wav", recording)})
     ear.expect(MANDARIN, answer.content)
 
 

@@ -89,6 +89,10 @@ async fn read_json<T: DeserializeOwned + Send + 'static>(request: Request) -> Re
 fn parse_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
     // Some clients (.NET, PowerShell) begin with a byte order mark.
     let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
+    // Serde would take the values of an array for the fields in their order.
+    if bytes.trim_ascii_start().starts_with(b"[") {
+        return Err(ApiError::field("body", "must be a JSON object, not an array"));
+    }
     let mut reader = serde_json::Deserializer::from_slice(bytes);
     let value = serde_path_to_error::deserialize(&mut reader).map_err(|error| wrong_field(&error))?;
     reader.end().map_err(|error| ApiError::field("body", error))?;

@@ -44,7 +44,7 @@ const API_KEY: &str = "api_key";
     params(
         ("spk_id" = Option<String>, Query, description = "Voice id, built in or cloned; with it, text may come without a start message", max_length = 64, nullable = false),
         ("instruct_text" = Option<String>, Query, description = "How to speak", max_length = 1_000, nullable = false),
-        ("format" = Option<String>, Query, description = "pcm (default), mp3 or wav", nullable = false),
+        ("format" = Option<String>, Query, description = "pcm (default), mp3, opus, flac or wav", nullable = false),
         ("speed" = Option<f64>, Query, description = "0.5 to 2, default 1", minimum = 0.5, maximum = 2.0, nullable = false),
         ("seed" = Option<u64>, Query, description = "0, the default, draws one", minimum = 0, nullable = false),
         ("ahead" = Option<f64>, Query, description = "Most seconds of audio sent before they are played, 0.1 to 60", minimum = 0.1, maximum = 60.0, nullable = false),

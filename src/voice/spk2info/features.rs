@@ -40,11 +40,14 @@ pub struct PromptFeatures {
     pub bins: usize,
 }
 
+/// A speaker's id and features, or why these are not whole.
+pub type Saved = (String, Result<Features, Refusal>);
+
 /// Ids and features of all speakers, in the file's order.
 ///
 /// # Errors
 /// When the file as a whole cannot be read. A speaker that is not whole is an error of its own.
-pub fn speakers(archive: &mut Archive<'_>) -> Result<Vec<(String, Result<Features, Refusal>)>, Refusal> {
+pub fn speakers(archive: &mut Archive<'_>) -> Result<Vec<Saved>, Refusal> {
     let pickle = archive.pickle()?;
     let Node::Dict(speakers) = pickle.root() else {
         return Err("it is not a dictionary of speakers".into());

@@ -8,11 +8,13 @@ import re
 import signal
 import subprocess
 import threading
+import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[3]
 READY_SECONDS = 120
 DRAIN_SECONDS = 60
+LOG_SECONDS = 60
 
 
 def binary() -> Path:
@@ -29,7 +31,8 @@ class Running:
     def __init__(self, data: Path, *args: str):
         self.log_file = data / "server.log"
         environment = {name: value for name, value in os.environ.items() if not name.startswith("COSYSERVE_")}
-        command = [binary(), "serve", "--host", "127.0.0.1", "--port", "0", "--data-dir", data, *args]
+        ports = ["--port", "0", "--grpc-port", "0"]
+        command = [binary(), "serve", "--host", "127.0.0.1", *ports, "--data-dir", data, *args]
         with self.log_file.open("wb") as log:
             self.process = subprocess.Popen(
                 command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=log, text=True
@@ -66,6 +69,13 @@ class Running:
     def log(self) -> str:
         """What it wrote to standard error so far."""
         return self.log_file.read_text(encoding="utf-8", errors="replace")
+
+    def wait_for_log(self, *words: str) -> None:
+        """Waits until a line of its log has all these words."""
+        deadline = time.monotonic() + LOG_SECONDS
+        while not any(all(word in line for word in words) for line in self.log().splitlines()):
+            assert time.monotonic() < deadline, f"the log never had {words}:\n{self.log()[-2000:]}"
+            time.sleep(0.05)
 
     def errors(self) -> list[str]:
         """The lines of its log that tell of a fault of its own."""
