@@ -26,7 +26,7 @@ TYPESCRIPT_READY := $(TYPESCRIPT)/node_modules/.ready
 CHROMIUM := $(or $(COSYSERVE_TEST_CHROMIUM),chromium)
 
 .PHONY: help setup setup-gpu setup-clients lock-clients serve test test-rust test-python test-clients test-bundle \
-	fuzz-api lint fmt bench measure soak clean
+	fuzz-api lint fmt openapi bench measure soak clean
 
 help: ## Lists the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  %-13s %s\n", $$1, $$2 }'
@@ -127,6 +127,11 @@ lint: $(VENV_READY) ## Checks format, lints and documentation, Rust and Python
 	cd onnx && ../$(VENV)/bin/ruff check . ../tests
 	$(CARGO) clippy --locked --all-targets -- -D warnings
 	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --locked --no-deps
+
+openapi: setup ## Writes openapi/openapi.json anew
+	$(CARGO) test --locked --test http --no-run
+	target/debug/cosyserve openapi > openapi/openapi.json.new
+	mv openapi/openapi.json.new openapi/openapi.json
 
 fmt: $(VENV_READY) ## Formats Rust and Python
 	$(CARGO) fmt

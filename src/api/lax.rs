@@ -167,7 +167,7 @@ impl Visitor<'_> for Flag {
 }
 
 /// The start of a client's text in quotes, for an error message.
-fn quoted(text: &str) -> String {
+pub fn quoted(text: &str) -> String {
     let mut start: String = text.chars().take(32).collect();
     if start.len() < text.len() {
         start.push('…');

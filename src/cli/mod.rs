@@ -1,4 +1,4 @@
-//! The command line: `serve`, `say`, `convert`, `voices`, `bench`.
+//! The command line: `serve`, `say`, `convert`, `voices`, `bench`, `openapi`.
 //!
 //! Exit codes: 0 done, 1 failed (one line on stderr says why), 2 wrong usage.
 
@@ -15,7 +15,7 @@ use std::{process::ExitCode, time::Duration};
 use clap::{Parser, Subcommand};
 
 use self::options::LogArgs;
-use crate::{Error, Result, runtime, telemetry};
+use crate::{Error, Result, api::http::openapi, runtime, telemetry};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -49,6 +49,8 @@ enum Command {
     Voices(voices::VoicesArgs),
     /// Measure how fast this machine speaks.
     Bench(bench::BenchArgs),
+    /// Print the OpenAPI document, which client generators take.
+    Openapi,
 }
 
 /// Runs the command line and says how it ended.
@@ -82,6 +84,7 @@ fn run(cli: Cli) -> Result<()> {
             Command::Convert(args) => convert::run(args).await,
             Command::Voices(args) => voices::run(args).await,
             Command::Bench(args) => bench::run(args).await,
+            Command::Openapi => output::print(openapi::text()),
         }
     });
     // What still runs after the drain (or while the model loads) is not waited for.

@@ -146,6 +146,14 @@ async fn pass_on(
     Ok(samples)
 }
 
+/// Writes a text to standard output.
+///
+/// # Errors
+/// [`Error::Invalid`] when nobody takes it.
+pub fn print(text: &str) -> Result<()> {
+    Out::Stdout.write(text.as_bytes())
+}
+
 /// Where the audio goes.
 enum Out {
     Stdout,

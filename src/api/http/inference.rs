@@ -7,6 +7,7 @@ use axum::{
 };
 
 use super::{
+    answers::{Samples, SpeechFailures},
     body::{self, Form},
     layers::RequestId,
     speech,
@@ -15,11 +16,12 @@ use super::{
 use crate::{
     api::{
         ApiState,
-        error::{ApiError, ErrorBody},
+        error::ApiError,
         prompt::{self, Recording},
         wire::{
-            CrossLingualForm, Delivery, InferenceCrossLingual, InferenceInstruct2, InferenceZeroShot,
-            Instruct2Form, InstructRequest, SftRequest, ZeroShotForm, check_text,
+            Delivery, InferenceCrossLingual, InferenceCrossLingualForm, InferenceInstruct2,
+            InferenceInstruct2Form, InferenceInstructForm, InferenceSftForm, InferenceZeroShot,
+            InferenceZeroShotForm, InstructRequest, SftRequest, check_text,
         },
     },
     audio::encode::AudioFormat,
@@ -29,16 +31,11 @@ use crate::{
 
 /// Speech of a known voice, as raw little-endian 16-bit samples.
 #[utoipa::path(
-    post, path = "/inference_sft", tag = "basic",
-    request_body(content((SftRequest = "application/x-www-form-urlencoded"), (SftRequest = "multipart/form-data"))),
-    responses(
-        (status = 200, description = "Mono samples, 16 bit, little-endian, chunked", content_type = "audio/L16", body = Vec<u8>,
-            headers(("X-Sample-Rate" = u32, description = "Hertz"), ("X-Channels" = u32, description = "1"),
-                ("X-Bit-Depth" = u32, description = "16"), ("X-Seed" = u64, description = "The seed used"))),
-        (status = 400, description = "A field is missing, empty or out of range; unknown speaker", body = ErrorBody),
-        (status = 415, description = "The body is no form", body = ErrorBody),
-        (status = 503, description = "Overloaded or shutting down; see Retry-After", body = ErrorBody),
-    )
+    post, path = "/inference_sft", tag = "basic", operation_id = "inference_sft",
+    request_body(content(
+        (InferenceSftForm = "application/x-www-form-urlencoded"), (InferenceSftForm = "multipart/form-data")
+    )),
+    responses(Samples, SpeechFailures)
 )]
 pub async fn sft(
     State(state): State<ApiState>,
@@ -52,19 +49,14 @@ pub async fn sft(
 
 /// Speech of a known voice, as raw little-endian 16-bit samples, by GET: the fields may be in the query, or a form in the body, which hides them.
 #[utoipa::path(
-    get, path = "/inference_sft", tag = "basic",
+    get, path = "/inference_sft", tag = "basic", operation_id = "inference_sft_by_query",
     params(
-        ("tts_text" = String, Query, description = "Text to speak, at most 10,000 characters"),
-        ("spk_id" = String, Query, description = "Voice id, built in or saved"),
-        ("speed" = Option<f64>, Query, description = "Speed factor, 0.5 to 2"),
-        ("seed" = Option<u64>, Query, description = "Seed that makes the answer reproducible; 0 draws one"),
+        ("tts_text" = String, Query, description = "Text to speak, at most 10,000 characters", min_length = 1, max_length = 10_000, example = "你好。"),
+        ("spk_id" = String, Query, description = "Voice id, built in or saved", min_length = 1, max_length = 64, example = "中文女"),
+        ("speed" = Option<f64>, Query, description = "Speed factor, 0.5 to 2", minimum = 0.5, maximum = 2.0, nullable = false),
+        ("seed" = Option<u64>, Query, description = "Seed that makes the answer reproducible; 0 draws one", minimum = 0, nullable = false),
     ),
-    responses(
-        (status = 200, description = "Mono samples, 16 bit, little-endian, chunked", content_type = "audio/L16", body = Vec<u8>),
-        (status = 400, description = "A field is missing, empty or out of range; unknown speaker", body = ErrorBody),
-        (status = 415, description = "The body is no form", body = ErrorBody),
-        (status = 503, description = "Overloaded or shutting down; see Retry-After", body = ErrorBody),
-    )
+    responses(Samples, SpeechFailures)
 )]
 pub async fn sft_by_get(
     state: State<ApiState>,
@@ -76,15 +68,9 @@ pub async fn sft_by_get(
 
 /// Speech with the voice of a recording and its transcript, as raw little-endian 16-bit samples. GET takes the same.
 #[utoipa::path(
-    post, path = "/inference_zero_shot", tag = "basic",
-    request_body(content = ZeroShotForm, content_type = "multipart/form-data"),
-    responses(
-        (status = 200, description = "Mono samples, 16 bit, little-endian, chunked", content_type = "audio/L16", body = Vec<u8>),
-        (status = 400, description = "A field is missing, empty or out of range; undecodable recording", body = ErrorBody),
-        (status = 413, description = "Body or recording too large", body = ErrorBody),
-        (status = 415, description = "The body is no form", body = ErrorBody),
-        (status = 503, description = "Overloaded or shutting down; see Retry-After", body = ErrorBody),
-    )
+    post, path = "/inference_zero_shot", tag = "basic", operation_id = "inference_zero_shot",
+    request_body(content = InferenceZeroShotForm, content_type = "multipart/form-data"),
+    responses(Samples, SpeechFailures)
 )]
 pub async fn zero_shot(
     State(state): State<ApiState>,
@@ -108,15 +94,9 @@ pub async fn zero_shot(
 
 /// Speech with the voice of a recording, without its transcript, as raw little-endian 16-bit samples. GET takes the same.
 #[utoipa::path(
-    post, path = "/inference_cross_lingual", tag = "basic",
-    request_body(content = CrossLingualForm, content_type = "multipart/form-data"),
-    responses(
-        (status = 200, description = "Mono samples, 16 bit, little-endian, chunked", content_type = "audio/L16", body = Vec<u8>),
-        (status = 400, description = "A field is missing, empty or out of range; undecodable recording", body = ErrorBody),
-        (status = 413, description = "Body or recording too large", body = ErrorBody),
-        (status = 415, description = "The body is no form", body = ErrorBody),
-        (status = 503, description = "Overloaded or shutting down; see Retry-After", body = ErrorBody),
-    )
+    post, path = "/inference_cross_lingual", tag = "basic", operation_id = "inference_cross_lingual",
+    request_body(content = InferenceCrossLingualForm, content_type = "multipart/form-data"),
+    responses(Samples, SpeechFailures)
 )]
 pub async fn cross_lingual(
     State(state): State<ApiState>,
@@ -138,16 +118,11 @@ pub async fn cross_lingual(
 
 /// Speech of a known voice that follows an instruction, as raw little-endian 16-bit samples.
 #[utoipa::path(
-    post, path = "/inference_instruct", tag = "basic",
+    post, path = "/inference_instruct", tag = "basic", operation_id = "inference_instruct",
     request_body(content(
-        (InstructRequest = "application/x-www-form-urlencoded"), (InstructRequest = "multipart/form-data")
+        (InferenceInstructForm = "application/x-www-form-urlencoded"), (InferenceInstructForm = "multipart/form-data")
     )),
-    responses(
-        (status = 200, description = "Mono samples, 16 bit, little-endian, chunked", content_type = "audio/L16", body = Vec<u8>),
-        (status = 400, description = "A field is missing, empty or out of range; unknown speaker; the model takes no instructions", body = ErrorBody),
-        (status = 415, description = "The body is no form", body = ErrorBody),
-        (status = 503, description = "Overloaded or shutting down; see Retry-After", body = ErrorBody),
-    )
+    responses(Samples, SpeechFailures)
 )]
 pub async fn instruct(
     State(state): State<ApiState>,
@@ -161,20 +136,15 @@ pub async fn instruct(
 
 /// Speech of a known voice that follows an instruction, as raw little-endian 16-bit samples, by GET: the fields may be in the query, or a form in the body, which hides them.
 #[utoipa::path(
-    get, path = "/inference_instruct", tag = "basic",
+    get, path = "/inference_instruct", tag = "basic", operation_id = "inference_instruct_by_query",
     params(
-        ("tts_text" = String, Query, description = "Text to speak, at most 10,000 characters"),
-        ("spk_id" = String, Query, description = "Voice id, built in or saved"),
-        ("instruct_text" = String, Query, description = "How to speak, at most 1,000 characters"),
-        ("speed" = Option<f64>, Query, description = "Speed factor, 0.5 to 2"),
-        ("seed" = Option<u64>, Query, description = "Seed that makes the answer reproducible; 0 draws one"),
+        ("tts_text" = String, Query, description = "Text to speak, at most 10,000 characters", min_length = 1, max_length = 10_000, example = "你好。"),
+        ("spk_id" = String, Query, description = "Voice id, built in or saved", min_length = 1, max_length = 64, example = "中文女"),
+        ("instruct_text" = String, Query, description = "How to speak, at most 1,000 characters", min_length = 1, max_length = 1_000, example = "说得快一点"),
+        ("speed" = Option<f64>, Query, description = "Speed factor, 0.5 to 2", minimum = 0.5, maximum = 2.0, nullable = false),
+        ("seed" = Option<u64>, Query, description = "Seed that makes the answer reproducible; 0 draws one", minimum = 0, nullable = false),
     ),
-    responses(
-        (status = 200, description = "Mono samples, 16 bit, little-endian, chunked", content_type = "audio/L16", body = Vec<u8>),
-        (status = 400, description = "A field is missing, empty or out of range; unknown speaker; the model takes no instructions", body = ErrorBody),
-        (status = 415, description = "The body is no form", body = ErrorBody),
-        (status = 503, description = "Overloaded or shutting down; see Retry-After", body = ErrorBody),
-    )
+    responses(Samples, SpeechFailures)
 )]
 pub async fn instruct_by_get(
     state: State<ApiState>,
@@ -187,15 +157,9 @@ pub async fn instruct_by_get(
 /// Speech with the voice of a recording that follows an instruction, as raw little-endian 16-bit samples. GET takes the
 /// same.
 #[utoipa::path(
-    post, path = "/inference_instruct2", tag = "basic",
-    request_body(content = Instruct2Form, content_type = "multipart/form-data"),
-    responses(
-        (status = 200, description = "Mono samples, 16 bit, little-endian, chunked", content_type = "audio/L16", body = Vec<u8>),
-        (status = 400, description = "A field is missing, empty or out of range; undecodable recording; the model takes no instructions", body = ErrorBody),
-        (status = 413, description = "Body or recording too large", body = ErrorBody),
-        (status = 415, description = "The body is no form", body = ErrorBody),
-        (status = 503, description = "Overloaded or shutting down; see Retry-After", body = ErrorBody),
-    )
+    post, path = "/inference_instruct2", tag = "basic", operation_id = "inference_instruct2",
+    request_body(content = InferenceInstruct2Form, content_type = "multipart/form-data"),
+    responses(Samples, SpeechFailures)
 )]
 pub async fn instruct2(
     State(state): State<ApiState>,

@@ -1,10 +1,14 @@
 //! The HTTP routes, one file per group, and what lies around them (see [`layers`]).
 
+pub mod answers;
 pub mod body;
+pub mod docs;
 pub mod inference;
 pub mod layers;
 pub mod openai;
 pub mod openapi;
+pub mod pages;
+pub mod playground;
 pub mod preview;
 pub mod root;
 pub mod speech;
@@ -48,8 +52,7 @@ pub fn router(state: ApiState) -> Router {
         .route("/voices/{id}", get(voices::voice))
         .route("/v1/models", get(openai::lists::models))
         .route("/v1/models/{*id}", get(openai::lists::one_model))
-        .route("/v1/audio/voices", get(openai::lists::voices))
-        .route("/openapi.json", get(openapi::document));
+        .route("/v1/audio/voices", get(openai::lists::voices));
     let closed = work
         .merge(lists)
         .route_layer(middleware::from_fn_with_state(state.clone(), layers::authorise));
@@ -57,11 +60,19 @@ pub fn router(state: ApiState) -> Router {
         .route("/", get(root::welcome))
         .route("/health", get(root::health))
         .route("/ready", get(root::ready))
+        // The same for every server, so not behind the key; what one does with them is.
+        .route("/openapi.json", get(openapi::document))
+        .route("/docs", get(docs::enter))
+        .route("/docs/", get(docs::index))
+        .route("/docs/{part}", get(docs::part))
+        .route("/playground", get(playground::index))
+        .route("/playground/", get(playground::enter))
+        .route("/playground/{part}", get(playground::part))
         // It checks the key itself: a browser sends it in the query.
         .route("/ws/tts", get(ws::connect));
     let routes = closed
         .merge(open)
-        .fallback(no_route)
+        .fallback(|uri: Uri| async move { no_route(uri.path()) })
         .method_not_allowed_fallback(wrong_method);
     layers::around(routes, &state).with_state(state)
 }
@@ -80,8 +91,8 @@ fn basic() -> Router<ApiState> {
         .route("/inference_instruct2", on(both, inference::instruct2))
 }
 
-async fn no_route(uri: Uri) -> ApiError {
-    let path: String = uri.path().chars().take(200).collect();
+fn no_route(path: &str) -> ApiError {
+    let path: String = path.chars().take(200).collect();
     ApiError::new(StatusCode::NOT_FOUND, format!("no such route: {path}"))
 }
 

@@ -8,6 +8,7 @@ use axum::{
 use bytes::Bytes;
 
 use super::{
+    answers::{Preview, PreviewFailures, UnknownVoice},
     body,
     layers::{RequestId, X_SEED},
     voices::{path_id, unknown_is_404},
@@ -15,7 +16,7 @@ use super::{
 use crate::{
     api::{
         ApiState, encoding,
-        error::{ApiError, ErrorBody},
+        error::ApiError,
         preview::{Language, PREVIEW_SEED, PreviewKey},
         wire::{PreviewQuery, check_text},
     },
@@ -27,19 +28,12 @@ use crate::{
 /// A short sample of a voice, as MP3: a sentence in its language, or `text`. The same each time; kept for whoever asks
 /// next.
 #[utoipa::path(
-    get, path = "/voices/{id}/preview", tag = "voices",
+    get, path = "/voices/{id}/preview", tag = "voices", operation_id = "preview_voice",
     params(
-        ("id" = String, Path, description = "Voice id, built in or saved, percent-encoded"),
-        ("text" = Option<String>, Query, description = "What to say, at most 200 characters", max_length = 200),
+        ("id" = String, Path, description = "Voice id, built in or saved, percent-encoded", min_length = 1, max_length = 64, example = "英文女"),
+        ("text" = Option<String>, Query, description = "What to say, at most 200 characters", min_length = 1, max_length = 200, nullable = false, example = "Hello there."),
     ),
-    responses(
-        (status = 200, description = "Speech", content_type = "audio/mpeg", body = Vec<u8>,
-            headers(("X-Seed" = u64, description = "The seed used"))),
-        (status = 400, description = "The text is empty or too long; the model does not speak with such voices", body = ErrorBody),
-        (status = 404, description = "Unknown voice", body = ErrorBody),
-        (status = 503, description = "Overloaded or shutting down; see Retry-After", body = ErrorBody),
-        (status = 504, description = "The deadline passed", body = ErrorBody),
-    )
+    responses(Preview, UnknownVoice, PreviewFailures)
 )]
 pub async fn preview(
     State(state): State<ApiState>,

@@ -2,14 +2,18 @@
 
 use axum::{Json, extract::State};
 
+use super::answers::DrainingFailures;
 use crate::api::{
     ApiState,
-    error::{ApiError, ErrorBody},
+    error::ApiError,
     wire::{Health, Welcome},
 };
 
 /// Greeting and version.
-#[utoipa::path(get, path = "/", tag = "service", responses((status = 200, body = Welcome)))]
+#[utoipa::path(
+    get, path = "/", tag = "service", operation_id = "greet", security(),
+    responses((status = 200, description = "Greeting and version", body = Welcome))
+)]
 pub async fn welcome() -> Json<Welcome> {
     Json(Welcome {
         message: "欢迎使用CosyVoice API服务",
@@ -18,16 +22,19 @@ pub async fn welcome() -> Json<Welcome> {
 }
 
 /// Whether the process answers at all.
-#[utoipa::path(get, path = "/health", tag = "service", responses((status = 200, body = Health)))]
+#[utoipa::path(
+    get, path = "/health", tag = "service", operation_id = "health", security(),
+    responses((status = 200, description = "It does", body = Health))
+)]
 pub async fn health(State(state): State<ApiState>) -> Json<Health> {
     Json(report(&state, "ok"))
 }
 
 /// Whether new work is taken: 503 while shutting down.
-#[utoipa::path(get, path = "/ready", tag = "service", responses(
-    (status = 200, body = Health),
-    (status = 503, description = "Shutting down", body = ErrorBody),
-))]
+#[utoipa::path(
+    get, path = "/ready", tag = "service", operation_id = "ready", security(),
+    responses((status = 200, description = "It is", body = Health), DrainingFailures)
+)]
 pub async fn ready(State(state): State<ApiState>) -> Result<Json<Health>, ApiError> {
     match state.is_draining() {
         true => Err(ApiError::draining()),

@@ -6,6 +6,7 @@ use axum::{
 };
 
 use super::{
+    answers::{Samples, Speech, SpeechFailures},
     body::{self, Upload},
     layers::RequestId,
     speech,
@@ -13,7 +14,7 @@ use super::{
 use crate::{
     api::{
         ApiState,
-        error::{ApiError, ErrorBody},
+        error::ApiError,
         prompt::{self, Recording},
         wire::{
             self, CrossLingualRequest, Delivery, InstructRequest, SftRequest, ZeroShotRequest, check_text,
@@ -29,19 +30,14 @@ pub(super) const PROMPT_WAV: &str = "prompt_wav";
 /// The JSON field of a recording.
 pub(super) const PROMPT_BASE64: &str = "prompt_audio_base64";
 
-/// Speech of a known voice, as MP3.
+/// Speech of a known voice, built in or cloned.
 #[utoipa::path(
-    post, path = "/tts", tag = "speech", request_body = SftRequest,
-    responses(
-        (status = 200, description = "Speech; chunked when `stream`", content_type = "audio/mpeg", body = Vec<u8>,
-            headers(("X-Seed" = u64, description = "The seed used"), ("X-Request-Id" = String, description = "Id in the server's log"))),
-        (status = 400, description = "A field is missing, empty or out of range; unknown speaker", body = ErrorBody),
-        (status = 413, description = "Body too large", body = ErrorBody),
-        (status = 415, description = "Not JSON", body = ErrorBody),
-        (status = 500, description = "Synthesis failed", body = ErrorBody),
-        (status = 503, description = "Overloaded or shutting down; see Retry-After", body = ErrorBody),
-        (status = 504, description = "The deadline passed", body = ErrorBody),
-    )
+    post, path = "/tts", tag = "speech", operation_id = "speak",
+    request_body(content = SftRequest, examples(
+        ("Mandarin, streamed" = (value = json!({"tts_text": "你好，很高兴认识你。", "spk_id": "中文女", "stream": true}))),
+        ("English, reproducible" = (value = json!({"tts_text": "Hello there.", "spk_id": "英文男", "speed": 1.2, "seed": 7}))),
+    )),
+    responses(Speech, SpeechFailures)
 )]
 pub async fn sft(
     State(state): State<ApiState>,
@@ -49,20 +45,17 @@ pub async fn sft(
     request: Request,
 ) -> Result<Response, ApiError> {
     let request = body::json::<SftRequest>(request).await?;
-    let delivery = Delivery::new(request.stream, request.speed, request.seed)?;
-    speak_sft(&state, &id, request, delivery, AudioFormat::Mp3).await
+    let (delivery, format) = request.delivery()?;
+    speak_sft(&state, &id, request, delivery, format).await
 }
 
-/// Speech of a known voice, as raw little-endian 16-bit samples, always streamed.
+/// Speech of a known voice as raw little-endian 16-bit samples, always streamed (`format` is ignored).
 #[utoipa::path(
-    post, path = "/tts/pcm", tag = "speech", request_body = SftRequest,
-    responses(
-        (status = 200, description = "Mono samples, 16 bit, little-endian, chunked", content_type = "audio/L16", body = Vec<u8>,
-            headers(("X-Sample-Rate" = u32, description = "Hertz"), ("X-Channels" = u32, description = "1"),
-                ("X-Bit-Depth" = u32, description = "16"), ("X-Seed" = u64, description = "The seed used"))),
-        (status = 400, description = "A field is missing, empty or out of range; unknown speaker", body = ErrorBody),
-        (status = 503, description = "Overloaded or shutting down; see Retry-After", body = ErrorBody),
-    )
+    post, path = "/tts/pcm", tag = "speech", operation_id = "speak_pcm",
+    request_body(content = SftRequest, examples(
+        ("Mandarin" = (value = json!({"tts_text": "你好，很高兴认识你。", "spk_id": "中文女"}))),
+    )),
+    responses(Samples, SpeechFailures)
 )]
 pub async fn sft_pcm(
     State(state): State<ApiState>,
@@ -70,9 +63,10 @@ pub async fn sft_pcm(
     request: Request,
 ) -> Result<Response, ApiError> {
     let request = body::json::<SftRequest>(request).await?;
+    let (delivery, _) = request.delivery()?;
     let delivery = Delivery {
         stream: true,
-        ..Delivery::new(request.stream, request.speed, request.seed)?
+        ..delivery
     };
     speak_sft(&state, &id, request, delivery, AudioFormat::L16).await
 }
@@ -94,16 +88,17 @@ pub(super) async fn speak_sft(
     speech::answer(state, id, tts_text, Mode::Sft { voice: spk_id }, delivery, format).await
 }
 
-/// Speech with the voice of a recording and its transcript, as MP3.
+/// Speech with the voice of a recording and its transcript.
 #[utoipa::path(
-    post, path = "/tts/zero_shot", tag = "speech",
-    request_body(content((ZeroShotRequest = "application/json"), (wire::ZeroShotForm = "multipart/form-data"))),
-    responses(
-        (status = 200, description = "Speech; chunked when `stream`", content_type = "audio/mpeg", body = Vec<u8>),
-        (status = 400, description = "A field is missing, empty or out of range; undecodable recording", body = ErrorBody),
-        (status = 413, description = "Body or recording too large", body = ErrorBody),
-        (status = 415, description = "Neither JSON nor a multipart form", body = ErrorBody),
-    )
+    post, path = "/tts/zero_shot", tag = "speech", operation_id = "speak_zero_shot",
+    request_body(content(
+        (ZeroShotRequest = "application/json", examples(("A base64 recording, shortened" = (value = json!({
+            "tts_text": "See you soon.", "prompt_text": "What I say in it.",
+            "prompt_audio_base64": "data:audio/wav;base64,UklGRiQAAABXQVZF"
+        }))))),
+        (wire::ZeroShotForm = "multipart/form-data"),
+    )),
+    responses(Speech, SpeechFailures)
 )]
 pub async fn zero_shot(
     State(state): State<ApiState>,
@@ -111,15 +106,13 @@ pub async fn zero_shot(
     request: Request,
 ) -> Result<Response, ApiError> {
     let (request, [file]) = body::json_or_form::<ZeroShotRequest, 1>(request, [PROMPT_WAV]).await?;
+    let (delivery, format) = request.delivery()?;
     let ZeroShotRequest {
         tts_text,
         prompt_text,
         prompt_audio_base64,
-        stream,
-        speed,
-        seed,
+        ..
     } = request;
-    let delivery = Delivery::new(stream, speed, seed)?;
     check_text("tts_text", &tts_text, limits::TTS_TEXT_CHARS)?;
     check_text("prompt_text", &prompt_text, limits::PROMPT_TEXT_CHARS)?;
     let prompt = recording(&state, file, prompt_audio_base64).await?;
@@ -129,21 +122,21 @@ pub async fn zero_shot(
         tts_text,
         Mode::ZeroShot { prompt, prompt_text },
         delivery,
-        AudioFormat::Mp3,
+        format,
     )
     .await
 }
 
-/// Speech with the voice of a recording, in another language or without its transcript, as MP3.
+/// Speech with the voice of a recording, in another language or without its transcript.
 #[utoipa::path(
-    post, path = "/tts/cross_lingual", tag = "speech",
-    request_body(content((CrossLingualRequest = "application/json"), (wire::CrossLingualForm = "multipart/form-data"))),
-    responses(
-        (status = 200, description = "Speech; chunked when `stream`", content_type = "audio/mpeg", body = Vec<u8>),
-        (status = 400, description = "A field is missing, empty or out of range; undecodable recording", body = ErrorBody),
-        (status = 413, description = "Body or recording too large", body = ErrorBody),
-        (status = 415, description = "Neither JSON nor a multipart form", body = ErrorBody),
-    )
+    post, path = "/tts/cross_lingual", tag = "speech", operation_id = "speak_cross_lingual",
+    request_body(content(
+        (CrossLingualRequest = "application/json", examples(("A base64 recording, shortened" = (value = json!({
+            "tts_text": "你好，很高兴认识你。", "prompt_audio_base64": "data:audio/wav;base64,UklGRiQAAABXQVZF"
+        }))))),
+        (wire::CrossLingualForm = "multipart/form-data"),
+    )),
+    responses(Speech, SpeechFailures)
 )]
 pub async fn cross_lingual(
     State(state): State<ApiState>,
@@ -151,14 +144,12 @@ pub async fn cross_lingual(
     request: Request,
 ) -> Result<Response, ApiError> {
     let (request, [file]) = body::json_or_form::<CrossLingualRequest, 1>(request, [PROMPT_WAV]).await?;
+    let (delivery, format) = request.delivery()?;
     let CrossLingualRequest {
         tts_text,
         prompt_audio_base64,
-        stream,
-        speed,
-        seed,
+        ..
     } = request;
-    let delivery = Delivery::new(stream, speed, seed)?;
     check_text("tts_text", &tts_text, limits::TTS_TEXT_CHARS)?;
     let prompt = recording(&state, file, prompt_audio_base64).await?;
     speech::answer(
@@ -167,19 +158,18 @@ pub async fn cross_lingual(
         tts_text,
         Mode::CrossLingual { prompt },
         delivery,
-        AudioFormat::Mp3,
+        format,
     )
     .await
 }
 
-/// Speech of a known voice that follows an instruction, as MP3.
+/// Speech of a known voice that follows an instruction.
 #[utoipa::path(
-    post, path = "/tts/instruct", tag = "speech", request_body = InstructRequest,
-    responses(
-        (status = 200, description = "Speech; chunked when `stream`", content_type = "audio/mpeg", body = Vec<u8>),
-        (status = 400, description = "A field is missing, empty or out of range; unknown speaker; the model takes no instructions", body = ErrorBody),
-        (status = 415, description = "Not JSON", body = ErrorBody),
-    )
+    post, path = "/tts/instruct", tag = "speech", operation_id = "speak_instruct",
+    request_body(content = InstructRequest, examples(
+        ("Quickly" = (value = json!({"tts_text": "你好，很高兴认识你。", "spk_id": "中文女", "instruct_text": "说得快一点"}))),
+    )),
+    responses(Speech, SpeechFailures)
 )]
 pub async fn instruct(
     State(state): State<ApiState>,
@@ -187,8 +177,8 @@ pub async fn instruct(
     request: Request,
 ) -> Result<Response, ApiError> {
     let request = body::json::<InstructRequest>(request).await?;
-    let delivery = Delivery::new(request.stream, request.speed, request.seed)?;
-    speak_instruct(&state, &id, request, delivery, AudioFormat::Mp3).await
+    let (delivery, format) = request.delivery()?;
+    speak_instruct(&state, &id, request, delivery, format).await
 }
 
 /// Speaks what was asked for with a known voice and an instruction.

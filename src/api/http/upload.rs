@@ -2,11 +2,11 @@
 
 use axum::{Json, extract::Request};
 
-use super::body;
+use super::{answers::UploadFailures, body};
 use crate::{
     Error,
     api::{
-        error::{ApiError, ErrorBody},
+        error::ApiError,
         wire::{UploadForm, Uploaded},
     },
     audio::base64,
@@ -14,14 +14,9 @@ use crate::{
 
 /// Gives a file back as base64, ready for `prompt_audio_base64`.
 #[utoipa::path(
-    post, path = "/upload_audio", tag = "voices",
+    post, path = "/upload_audio", tag = "voices", operation_id = "upload_audio",
     request_body(content = UploadForm, content_type = "multipart/form-data"),
-    responses(
-        (status = 200, body = Uploaded),
-        (status = 400, description = "No file, or an empty one", body = ErrorBody),
-        (status = 413, description = "File too large", body = ErrorBody),
-        (status = 415, description = "Not a multipart form", body = ErrorBody),
-    )
+    responses((status = 200, description = "The file as base64", body = Uploaded), UploadFailures)
 )]
 pub async fn upload_audio(request: Request) -> Result<Json<Uploaded>, ApiError> {
     let file = body::form(request, &["file"]).await?.require("file")?;

@@ -6,6 +6,7 @@ use axum::{
 };
 
 use super::{
+    answers::{Speech, SpeechFailures},
     body,
     layers::RequestId,
     speech,
@@ -14,11 +15,10 @@ use super::{
 use crate::{
     api::{
         ApiState,
-        error::{ApiError, ErrorBody},
+        error::ApiError,
         prompt,
-        wire::{ConvertForm, ConvertRequest, Delivery, check_text},
+        wire::{ConvertForm, ConvertRequest, check_text},
     },
-    audio::encode::AudioFormat,
     engine::{Mode, Target},
     limits,
 };
@@ -28,16 +28,16 @@ const SOURCE_WAV: &str = "source_wav";
 /// The JSON field of it.
 const SOURCE_BASE64: &str = "source_audio_base64";
 
-/// What a recording says, as it says it, in the voice of another recording or of a known voice, as MP3.
+/// What a recording says, as it says it, in the voice of another recording or of a known voice.
 #[utoipa::path(
-    post, path = "/tts/vc", tag = "speech",
-    request_body(content((ConvertRequest = "application/json"), (ConvertForm = "multipart/form-data"))),
-    responses(
-        (status = 200, description = "Speech; chunked when `stream`", content_type = "audio/mpeg", body = Vec<u8>),
-        (status = 400, description = "A recording is missing, undecodable, too short or too long; unknown speaker; the model converts no speech", body = ErrorBody),
-        (status = 413, description = "Body or recording too large", body = ErrorBody),
-        (status = 415, description = "Neither JSON nor a multipart form", body = ErrorBody),
-    )
+    post, path = "/tts/vc", tag = "speech", operation_id = "convert_speech",
+    request_body(content(
+        (ConvertRequest = "application/json", examples(("A base64 recording, shortened" = (value = json!({
+            "source_audio_base64": "data:audio/wav;base64,UklGRiQAAABXQVZF", "spk_id": "英文女"
+        }))))),
+        (ConvertForm = "multipart/form-data"),
+    )),
+    responses(Speech, SpeechFailures)
 )]
 pub async fn convert(
     State(state): State<ApiState>,
@@ -46,15 +46,13 @@ pub async fn convert(
 ) -> Result<Response, ApiError> {
     let (request, [source_file, prompt_file]) =
         body::json_or_form::<ConvertRequest, 2>(request, [SOURCE_WAV, PROMPT_WAV]).await?;
+    let (delivery, format) = request.delivery()?;
     let ConvertRequest {
         source_audio_base64,
         prompt_audio_base64,
         spk_id,
-        stream,
-        speed,
-        seed,
+        ..
     } = request;
-    let delivery = Delivery::new(stream, speed, seed)?;
     let (field, source) = required((SOURCE_WAV, source_file), (SOURCE_BASE64, source_audio_base64))?;
     let has_prompt = prompt_file.is_some() || prompt_audio_base64.is_some();
     let target = match spk_id {
@@ -80,5 +78,5 @@ pub async fn convert(
     };
     let source = prompt::decode_source(&state, field, source).await?;
     let mode = Mode::Convert { source, target };
-    speech::answer(&state, &id, String::new(), mode, delivery, AudioFormat::Mp3).await
+    speech::answer(&state, &id, String::new(), mode, delivery, format).await
 }

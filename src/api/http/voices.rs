@@ -6,12 +6,15 @@ use axum::{
     http::StatusCode,
 };
 
-use super::body;
+use super::{
+    answers::{KeyFailures, UnknownVoice, UploadFailures, VoiceFailures},
+    body,
+};
 use crate::{
     Error,
     api::{
         ApiState,
-        error::{ApiError, ErrorBody},
+        error::ApiError,
         prompt::{self, Recording},
         wire::{
             CloneForm, CloneRequest, Cloned, ImportForm, SpeakerEntry, Speakers, VoiceChange, VoiceEntry,
@@ -30,7 +33,10 @@ const FILE: &str = "file";
 const IMPORT: &str = "import";
 
 /// The voices: built-in ones, then saved ones.
-#[utoipa::path(get, path = "/available_spks", tag = "voices", responses((status = 200, body = Speakers)))]
+#[utoipa::path(
+    get, path = "/available_spks", tag = "voices", operation_id = "list_speakers",
+    responses((status = 200, description = "The voices", body = Speakers), KeyFailures)
+)]
 pub async fn available_spks(State(state): State<ApiState>) -> Json<Speakers> {
     let voices = state.speaker().voices().into_iter();
     let speakers = voices
@@ -44,15 +50,9 @@ pub async fn available_spks(State(state): State<ApiState>) -> Json<Speakers> {
 
 /// Makes a voice from a recording and saves it; it replaces a saved voice of that id.
 #[utoipa::path(
-    post, path = "/clone", tag = "voices",
+    post, path = "/clone", tag = "voices", operation_id = "clone_voice",
     request_body(content = CloneForm, content_type = "multipart/form-data"),
-    responses(
-        (status = 200, body = Cloned),
-        (status = 400, description = "A field is missing or empty; undecodable recording; a built-in voice has this id", body = ErrorBody),
-        (status = 413, description = "Recording too large", body = ErrorBody),
-        (status = 415, description = "Not a multipart form", body = ErrorBody),
-        (status = 500, description = "The voice could not be saved", body = ErrorBody),
-    )
+    responses((status = 200, description = "The voice was saved", body = Cloned), UploadFailures)
 )]
 pub async fn clone(State(state): State<ApiState>, request: Request) -> Result<Json<Cloned>, ApiError> {
     let mut form = body::form(request, &[PROMPT_AUDIO]).await?;
@@ -83,7 +83,10 @@ pub async fn clone(State(state): State<ApiState>, request: Request) -> Result<Js
 }
 
 /// The voices with what is known of them: built-in ones, then saved ones.
-#[utoipa::path(get, path = "/voices", tag = "voices", responses((status = 200, body = Voices)))]
+#[utoipa::path(
+    get, path = "/voices", tag = "voices", operation_id = "list_voices",
+    responses((status = 200, description = "The voices", body = Voices), KeyFailures)
+)]
 pub async fn voices(State(state): State<ApiState>) -> Json<Voices> {
     let voices = state.speaker().voices().into_iter();
     Json(Voices {
@@ -93,9 +96,9 @@ pub async fn voices(State(state): State<ApiState>) -> Json<Voices> {
 
 /// One voice.
 #[utoipa::path(
-    get, path = "/voices/{id}", tag = "voices",
-    params(("id" = String, Path, description = "Voice id, percent-encoded")),
-    responses((status = 200, body = VoiceEntry), (status = 404, description = "Unknown voice", body = ErrorBody))
+    get, path = "/voices/{id}", tag = "voices", operation_id = "get_voice",
+    params(("id" = String, Path, description = "Voice id, percent-encoded", min_length = 1, max_length = 64, example = "中文女")),
+    responses((status = 200, description = "The voice", body = VoiceEntry), UnknownVoice)
 )]
 pub async fn voice(
     State(state): State<ApiState>,
@@ -107,16 +110,10 @@ pub async fn voice(
 
 /// Gives a saved voice another name. Its id stays: requests name it.
 #[utoipa::path(
-    patch, path = "/voices/{id}", tag = "voices",
-    params(("id" = String, Path, description = "Id of a saved voice, percent-encoded")),
-    request_body = VoiceChange,
-    responses(
-        (status = 200, body = VoiceEntry),
-        (status = 400, description = "The name is missing, empty or too long; a built-in voice", body = ErrorBody),
-        (status = 404, description = "Unknown voice", body = ErrorBody),
-        (status = 415, description = "Not JSON", body = ErrorBody),
-        (status = 500, description = "The voice could not be saved", body = ErrorBody),
-    )
+    patch, path = "/voices/{id}", tag = "voices", operation_id = "rename_voice",
+    params(("id" = String, Path, description = "Id of a saved voice, percent-encoded", min_length = 1, max_length = 64, example = "anna")),
+    request_body(content = VoiceChange, example = json!({"spk_name": "Anna (Berlin)"})),
+    responses((status = 200, description = "The voice with its new name", body = VoiceEntry), UnknownVoice, UploadFailures)
 )]
 pub async fn rename(
     State(state): State<ApiState>,
@@ -136,14 +133,9 @@ pub async fn rename(
 
 /// Removes a saved voice. What is being spoken with it goes on.
 #[utoipa::path(
-    delete, path = "/voices/{id}", tag = "voices",
-    params(("id" = String, Path, description = "Id of a saved voice, percent-encoded")),
-    responses(
-        (status = 200, body = VoiceRemoved),
-        (status = 400, description = "A built-in voice", body = ErrorBody),
-        (status = 404, description = "Unknown voice", body = ErrorBody),
-        (status = 500, description = "The voice could not be removed", body = ErrorBody),
-    )
+    delete, path = "/voices/{id}", tag = "voices", operation_id = "remove_voice",
+    params(("id" = String, Path, description = "Id of a saved voice, percent-encoded", min_length = 1, max_length = 64, example = "anna")),
+    responses((status = 200, description = "The voice is gone", body = VoiceRemoved), UnknownVoice, VoiceFailures)
 )]
 pub async fn remove(
     State(state): State<ApiState>,
@@ -162,15 +154,9 @@ pub async fn remove(
 /// Saves the voices of CosyVoice's `spk2info.pt`, replacing saved ones of their ids. Those that cannot be voices of the
 /// loaded model, and built-in ones, are skipped and named.
 #[utoipa::path(
-    post, path = "/voices/import", tag = "voices",
+    post, path = "/voices/import", tag = "voices", operation_id = "import_voices",
     request_body(content = ImportForm, content_type = "multipart/form-data"),
-    responses(
-        (status = 200, body = VoicesImported),
-        (status = 400, description = "Not such a file, or no voice of it can be saved", body = ErrorBody),
-        (status = 413, description = "File too large", body = ErrorBody),
-        (status = 415, description = "Not a multipart form", body = ErrorBody),
-        (status = 500, description = "A voice could not be saved", body = ErrorBody),
-    )
+    responses((status = 200, description = "Voices were saved", body = VoicesImported), UploadFailures)
 )]
 pub async fn import(
     State(state): State<ApiState>,

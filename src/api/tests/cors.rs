@@ -99,20 +99,18 @@ async fn an_operator_can_restrict_origins() {
 }
 
 #[tokio::test]
-async fn a_key_closes_all_but_the_probes() {
+async fn a_key_closes_all_but_the_probes_and_the_pages() {
     let options = ApiOptions {
         api_key: Some(ApiKey::new("hunter2")),
         ..ApiOptions::default()
     };
     let (app, _) = app_with(options);
-    for path in ["/", "/health", "/ready"] {
+    for path in ["/", "/health", "/ready", "/openapi.json", "/docs/", "/playground"] {
         assert_eq!(get(&app, path).await.status, 200, "{path}");
     }
-    for path in ["/available_spks", "/openapi.json"] {
-        let answer = get(&app, path).await;
-        answer.refused(401, "an API key is required");
-        assert_eq!(answer.header("www-authenticate"), "Bearer");
-    }
+    let answer = get(&app, "/available_spks").await;
+    answer.refused(401, "an API key is required");
+    assert_eq!(answer.header("www-authenticate"), "Bearer");
     let body = json!({"tts_text": "hi", "spk_id": "中文女"});
     post(&app, "/tts", body.clone())
         .await

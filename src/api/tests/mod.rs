@@ -4,6 +4,7 @@ pub(crate) mod fake;
 mod forms;
 mod inference;
 mod openai;
+mod pages;
 mod service;
 mod speech;
 mod vc;

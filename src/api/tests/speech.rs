@@ -245,3 +245,41 @@ async fn leaving_before_the_answer_stops_the_speech_too() {
     tokio::time::sleep(Duration::from_millis(50)).await;
     assert_eq!(fake.dropped.load(Ordering::SeqCst), 1);
 }
+
+#[tokio::test]
+async fn a_format_can_be_asked_for() {
+    let (app, _) = app();
+    for (asked, kind, starts) in [
+        (json!(null), "audio/mpeg", None),
+        (json!("mp3"), "audio/mpeg", None),
+        (json!("WAV"), "audio/wav", Some(&b"RIFF"[..])),
+        (json!("flac"), "audio/flac", Some(&b"fLaC"[..])),
+        (json!("opus"), "audio/ogg", Some(&b"OggS"[..])),
+        (json!("pcm"), "audio/L16", None),
+    ] {
+        for stream in [false, true] {
+            let body =
+                json!({"tts_text": "hi", "spk_id": "中文女", "format": asked, "stream": stream, "seed": 3});
+            let answer = post(&app, "/tts", body).await;
+            assert_eq!(answer.header("content-type"), kind, "{asked}");
+            assert_eq!(answer.header("content-length").is_empty(), stream, "{asked}");
+            assert!(
+                starts.is_none_or(|starts| answer.body.starts_with(starts)),
+                "{asked}"
+            );
+            let rate = answer.header("x-sample-rate");
+            assert_eq!(rate, if kind == "audio/L16" { "24000" } else { "" });
+        }
+    }
+    let pcm = json!({"tts_text": "hi", "spk_id": "中文女", "format": "wav"});
+    assert_eq!(
+        post(&app, "/tts/pcm", pcm).await.header("content-type"),
+        "audio/L16"
+    );
+    let bad = json!({"tts_text": "hi", "spk_id": "中文女", "format": "au"});
+    post(&app, "/tts", bad)
+        .await
+        .refused(400, "format: must be mp3, opus, flac, wav or pcm, not \"au\"");
+    let bad = json!({"tts_text": "hi", "spk_id": "中文女", "format": 3});
+    post(&app, "/tts", bad).await.refused(400, "format: ");
+}

@@ -90,15 +90,6 @@ pub struct VoiceRemoved {
     pub spk_name: String,
 }
 
-/// The form of `/voices/import`.
-#[derive(ToSchema)]
-#[allow(dead_code, reason = "only its schema is used")]
-pub struct ImportForm {
-    /// A `spk2info.pt`, at most 32 MiB.
-    #[schema(value_type = String, format = Binary, content_media_type = "application/octet-stream")]
-    file: Vec<u8>,
-}
-
 /// Answer of `/voices/import`.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct VoicesImported {

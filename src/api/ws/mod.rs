@@ -25,8 +25,11 @@ use self::{connection::Connection, start::Start};
 use crate::{
     api::{
         ApiOptions, ApiState,
-        error::{ApiError, ErrorBody},
-        http::layers::{HeldLine, RequestId},
+        error::ApiError,
+        http::{
+            answers::SocketFailures,
+            layers::{HeldLine, RequestId},
+        },
     },
     limits,
 };
@@ -37,23 +40,19 @@ const API_KEY: &str = "api_key";
 /// Live speech over WebSocket: JSON messages and binary audio, described in `openapi/ws.md`. Parameters of the query are
 /// those of a `start` message, and the defaults of every one.
 #[utoipa::path(
-    get, path = "/ws/tts", tag = "speech",
+    get, path = "/ws/tts", tag = "speech", operation_id = "speak_live",
     params(
-        ("spk_id" = Option<String>, Query, description = "Voice id, built in or cloned; with it, text may come without a start message"),
-        ("instruct_text" = Option<String>, Query, description = "How to speak"),
-        ("format" = Option<String>, Query, description = "pcm (default), mp3, opus, flac or wav"),
-        ("speed" = Option<f64>, Query, description = "0.5 to 2, default 1"),
-        ("seed" = Option<u64>, Query, description = "0, the default, draws one"),
-        ("ahead" = Option<f64>, Query, description = "Most seconds of audio sent before they are played, 0.1 to 60"),
-        ("api_key" = Option<String>, Query, description = "The API key, for browsers, which cannot send it as a header"),
+        ("spk_id" = Option<String>, Query, description = "Voice id, built in or cloned; with it, text may come without a start message", max_length = 64, nullable = false),
+        ("instruct_text" = Option<String>, Query, description = "How to speak", max_length = 1_000, nullable = false),
+        ("format" = Option<String>, Query, description = "pcm (default), mp3, opus, flac or wav", nullable = false),
+        ("speed" = Option<f64>, Query, description = "0.5 to 2, default 1", minimum = 0.5, maximum = 2.0, nullable = false),
+        ("seed" = Option<u64>, Query, description = "0, the default, draws one", minimum = 0, nullable = false),
+        ("ahead" = Option<f64>, Query, description = "Most seconds of audio sent before they are played, 0.1 to 60", minimum = 0.1, maximum = 60.0, nullable = false),
+        ("api_key" = Option<String>, Query, description = "The API key, for browsers, which cannot send it as a header", nullable = false),
     ),
     responses(
         (status = 101, description = "The connection is a WebSocket from now on"),
-        (status = 400, description = "A parameter is out of range", body = ErrorBody),
-        (status = 401, description = "The API key is missing or wrong", body = ErrorBody),
-        (status = 403, description = "Pages of this origin may not call", body = ErrorBody),
-        (status = 426, description = "No WebSocket handshake", body = ErrorBody),
-        (status = 503, description = "Too many connections, or shutting down", body = ErrorBody),
+        SocketFailures,
     )
 )]
 pub async fn connect(

@@ -7,9 +7,13 @@ use axum::{
 
 use super::{
     names,
-    wire::{Model, Models, OpenAiErrorBody, Voice, Voices},
+    wire::{Model, Models, Voice, Voices},
 };
-use crate::api::{ApiState, error::ApiError};
+use crate::api::{
+    ApiState,
+    error::ApiError,
+    http::answers::{OpenAiKeyFailures, UnknownModel},
+};
 
 fn model(state: &ApiState, id: &str) -> Model {
     Model {
@@ -21,7 +25,10 @@ fn model(state: &ApiState, id: &str) -> Model {
 }
 
 /// The loaded model by its name, then OpenAI's names for it.
-#[utoipa::path(get, path = "/v1/models", tag = "openai", responses((status = 200, body = Models)))]
+#[utoipa::path(
+    get, path = "/v1/models", tag = "openai", operation_id = "list_models",
+    responses((status = 200, description = "The names", body = Models), OpenAiKeyFailures)
+)]
 pub async fn models(State(state): State<ApiState>) -> Json<Models> {
     let loaded = state.speaker().model().name.as_str();
     let ids = std::iter::once(loaded).chain(names::MODELS);
@@ -33,13 +40,9 @@ pub async fn models(State(state): State<ApiState>) -> Json<Models> {
 
 /// One of the names of the loaded model.
 #[utoipa::path(
-    get, path = "/v1/models/{id}", tag = "openai",
-    params(("id" = String, Path, description = "A name of `/v1/models`; of OpenAI's models, with a date behind it too")),
-    responses(
-        (status = 200, body = Model),
-        (status = 400, description = "Not UTF-8", body = OpenAiErrorBody),
-        (status = 404, description = "No such model", body = OpenAiErrorBody),
-    )
+    get, path = "/v1/models/{id}", tag = "openai", operation_id = "get_model",
+    params(("id" = String, Path, description = "A name of `/v1/models`; of OpenAI's models, with a date behind it too", example = "tts-1")),
+    responses((status = 200, description = "The model", body = Model), UnknownModel)
 )]
 pub async fn one_model(
     State(state): State<ApiState>,
@@ -51,7 +54,10 @@ pub async fn one_model(
 }
 
 /// The voices: built-in ones, then saved ones.
-#[utoipa::path(get, path = "/v1/audio/voices", tag = "openai", responses((status = 200, body = Voices)))]
+#[utoipa::path(
+    get, path = "/v1/audio/voices", tag = "openai", operation_id = "list_audio_voices",
+    responses((status = 200, description = "The voices", body = Voices), OpenAiKeyFailures)
+)]
 pub async fn voices(State(state): State<ApiState>) -> Json<Voices> {
     let voices = state.speaker().voices().into_iter();
     let voices: Vec<Voice> = voices

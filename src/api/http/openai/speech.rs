@@ -9,18 +9,19 @@ use axum::{
 
 use super::{
     events, names,
-    wire::{OpenAiErrorBody, ResponseFormat, SpeechCreate, StreamFormat},
+    wire::{self, SpeechCreate, StreamFormat},
 };
 use crate::{
     api::{
         ApiState, encoding,
         error::ApiError,
         http::{
+            answers::{OpenAiSpeech, OpenAiSpeechFailures},
             body,
             layers::{RequestId, X_SEED},
             speech,
         },
-        wire::{Delivery, check_text},
+        wire::{Delivery, Format, check_text},
     },
     engine::Mode,
     limits,
@@ -28,22 +29,14 @@ use crate::{
 
 /// Speech from text, chunked while it is made: the audio as the body, or events that carry it.
 #[utoipa::path(
-    post, path = "/v1/audio/speech", tag = "openai", request_body = SpeechCreate,
-    responses(
-        (status = 200, description = "Speech, chunked: MP3, Ogg Opus, FLAC, WAV, little-endian 16-bit samples at 24 kHz, or events (`speech.audio.delta` with `audio` in base64, `speech.audio.done`, `error`)",
-            content(
-                (Vec<u8> = "audio/mpeg"), (Vec<u8> = "audio/ogg"), (Vec<u8> = "audio/flac"), (Vec<u8> = "audio/wav"),
-                (Vec<u8> = "audio/pcm"), (super::wire::SpeechEvent = "text/event-stream")
-            ),
-            headers(("X-Seed" = u64, description = "The seed used"), ("X-Request-Id" = String, description = "Id in the server's log"))),
-        (status = 400, description = "A field is missing, empty or out of range; unknown voice; the model takes no instructions", body = OpenAiErrorBody),
-        (status = 404, description = "No such model", body = OpenAiErrorBody),
-        (status = 413, description = "Body too large", body = OpenAiErrorBody),
-        (status = 415, description = "Not JSON", body = OpenAiErrorBody),
-        (status = 500, description = "Synthesis failed", body = OpenAiErrorBody),
-        (status = 503, description = "Overloaded or shutting down; see Retry-After", body = OpenAiErrorBody),
-        (status = 504, description = "The deadline passed", body = OpenAiErrorBody),
-    )
+    post, path = "/v1/audio/speech", tag = "openai", operation_id = "create_speech",
+    request_body(content = SpeechCreate, examples(
+        ("OpenAI's names" = (value = json!({"model": "tts-1", "input": "Hello from a small machine.", "voice": "nova"}))),
+        ("A voice of this server, FLAC" = (value = json!({
+            "model": "tts-1", "input": "你好，很高兴认识你。", "voice": "中文女", "response_format": "flac", "seed": 7
+        }))),
+    )),
+    responses(OpenAiSpeech, OpenAiSpeechFailures)
 )]
 pub async fn create(
     State(state): State<ApiState>,
@@ -52,7 +45,7 @@ pub async fn create(
 ) -> Result<Response, ApiError> {
     let request = body::json::<SpeechCreate>(request).await?;
     names::check_model(&request.model, state.speaker().model())?;
-    let format = ResponseFormat::of(request.response_format.as_deref())?;
+    let format = wire::response_format(request.response_format.as_deref())?;
     let stream_format = StreamFormat::of(request.stream_format.as_deref())?;
     let delivery = Delivery::new(Some(true), request.speed, request.seed)?;
     check_text("input", &request.input, limits::TTS_TEXT_CHARS)?;
@@ -66,11 +59,11 @@ pub async fn create(
         }
     };
     let (speech, first) = speech::begin(&state, &id, request.input, mode, delivery).await?;
-    let rate = format.rate().unwrap_or(speech.sample_rate);
+    let rate = wire::rate(format).unwrap_or(speech.sample_rate);
     let usage = speech.usage.clone();
-    let audio = encoding::streamed_at(speech, first, format.audio(), rate).await?;
+    let audio = encoding::streamed_at(speech, first, format.into(), rate).await?;
     let (body, content_type) = match stream_format {
-        StreamFormat::Audio => (Body::from_stream(audio), format.content_type()),
+        StreamFormat::Audio => (Body::from_stream(audio), wire::content_type(format)),
         StreamFormat::Sse => (
             Body::from_stream(events::of(audio, usage, id)),
             events::CONTENT_TYPE,
@@ -80,7 +73,7 @@ pub async fn create(
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
     headers.insert(X_SEED, HeaderValue::from(delivery.seed));
-    if format == ResponseFormat::Pcm {
+    if format == Format::Pcm {
         speech::describe_samples(headers, rate);
     }
     Ok(response)

@@ -4,7 +4,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::ToSchema;
 
 use crate::{
-    api::{error::ApiError, lax},
+    api::{error::ApiError, lax, wire::Format},
     audio::encode::AudioFormat,
 };
 
@@ -27,7 +27,7 @@ pub struct SpeechCreate {
     pub instructions: Option<String>,
     /// How the audio is coded.
     #[serde(default)]
-    #[schema(value_type = Option<ResponseFormat>, default = "mp3")]
+    #[schema(value_type = Option<Format>, default = "mp3")]
     pub response_format: Option<String>,
     /// Speed factor.
     #[serde(default, deserialize_with = "lax::number")]
@@ -64,65 +64,31 @@ fn voice<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error>
     })
 }
 
-/// How the audio of an answer is coded.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ToSchema)]
-#[schema(rename_all = "lowercase")]
-pub enum ResponseFormat {
-    /// MPEG Layer III.
-    Mp3,
-    /// Opus in an Ogg stream.
-    Opus,
-    /// FLAC.
-    Flac,
-    /// RIFF/WAVE.
-    Wav,
-    /// Bare little-endian 16-bit samples at 24 kHz.
-    Pcm,
+/// The coding asked for by this name; MP3 without one.
+///
+/// # Errors
+/// 400 that names the formats there are.
+pub fn response_format(name: Option<&str>) -> Result<Format, ApiError> {
+    let name = name.unwrap_or("mp3");
+    Format::of(name).ok_or_else(|| {
+        let what = match name.to_ascii_lowercase().as_str() {
+            "aac" => "aac is not made here (there is no freely licensed encoder); ask for",
+            _ => "must be",
+        };
+        ApiError::field("response_format", format!("{what} {}", Format::NAMES))
+    })
 }
 
-impl ResponseFormat {
-    /// By its name.
-    ///
-    /// # Errors
-    /// 400 that names the formats there are.
-    pub fn of(name: Option<&str>) -> Result<Self, ApiError> {
-        const KNOWN: &str = "mp3, opus, flac, wav or pcm";
-        match name.unwrap_or("mp3").to_ascii_lowercase().as_str() {
-            "mp3" => Ok(Self::Mp3),
-            "opus" => Ok(Self::Opus),
-            "flac" => Ok(Self::Flac),
-            "wav" => Ok(Self::Wav),
-            "pcm" => Ok(Self::Pcm),
-            "aac" => Err(ApiError::field(
-                "response_format",
-                format!("aac is not made here (there is no freely licensed encoder); ask for {KNOWN}"),
-            )),
-            _ => Err(ApiError::field("response_format", format!("must be {KNOWN}"))),
-        }
-    }
+/// Hertz that the format has whatever the model's rate; `None`: the model's, which the audio names itself.
+pub fn rate(format: Format) -> Option<u32> {
+    (format == Format::Pcm).then_some(PCM_RATE)
+}
 
-    /// The encoder's format.
-    pub fn audio(self) -> AudioFormat {
-        match self {
-            Self::Mp3 => AudioFormat::Mp3,
-            Self::Opus => AudioFormat::Opus,
-            Self::Flac => AudioFormat::Flac,
-            Self::Wav => AudioFormat::Wav,
-            Self::Pcm => AudioFormat::L16,
-        }
-    }
-
-    /// Hertz that the format has whatever the model's rate; `None`: the model's, which the audio names itself.
-    pub fn rate(self) -> Option<u32> {
-        (self == Self::Pcm).then_some(PCM_RATE)
-    }
-
-    /// The media type.
-    pub fn content_type(self) -> &'static str {
-        match self {
-            Self::Pcm => "audio/pcm",
-            other => other.audio().content_type(),
-        }
+/// The media type, which OpenAI's differs in for bare samples.
+pub fn content_type(format: Format) -> &'static str {
+    match format {
+        Format::Pcm => "audio/pcm",
+        other => AudioFormat::from(other).content_type(),
     }
 }
 
@@ -215,6 +181,7 @@ pub struct OpenAiErrorBody {
 
 /// A model.
 #[derive(Debug, Clone, Serialize, ToSchema)]
+#[schema(as = OpenAiModel)]
 pub struct Model {
     /// Name to send as `model`.
     pub id: String,
@@ -228,6 +195,7 @@ pub struct Model {
 
 /// Answer of `/v1/models`.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = OpenAiModels)]
 pub struct Models {
     /// Always `list`.
     pub object: &'static str,
@@ -237,6 +205,7 @@ pub struct Models {
 
 /// A voice.
 #[derive(Debug, Clone, Serialize, ToSchema)]
+#[schema(as = OpenAiVoice)]
 pub struct Voice {
     /// Id to send as `voice`.
     pub id: String,
@@ -248,6 +217,7 @@ pub struct Voice {
 
 /// Answer of `/v1/audio/voices`: one list under the two names that clients look for.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = OpenAiVoices)]
 pub struct Voices {
     /// Built-in voices, then saved ones.
     pub voices: Vec<Voice>,
