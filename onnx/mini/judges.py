@@ -69,7 +69,7 @@ class Judges:
         return "".join(s.text for s in segments)
 
     def hear(self, pairs):
-        """[(wav, language, reference)] -> Heard; a reference may be several with | between, the nearest counts by sound"""
+        """[(wav, language, reference)] -> Heard; of references with | between them the nearest counts by sound"""
         plain, sound, sizes, texts = [], [], [], []
         for path, language, reference in pairs:
             said = self.transcribe(path, language)
@@ -122,8 +122,10 @@ def english(text):
     text = re.sub(r"(\d+)(?:st|nd|rd|th)\b", lambda m: say(int(m[1]), to="ordinal"), text)
     text = re.sub(rf"(?i)\b({MONTHS}) (\d{{1,2}})\b", lambda m: m[1] + say(int(m[2]), to="ordinal"), text)
     text = re.sub(r"\b(1[1-9]\d\d|20[1-9]\d)\b", lambda m: say(int(m[1]), to="year"), text)
-    text = re.sub(r"\d[\d,]*(?:\.\d+)?", lambda m: say(float(n) if "." in (n := m[0].replace(",", "")) else int(n)), text)
-    return re.sub(r"\bper cent\b", "percent", re.sub(r"\bhundred (?!and|thousand|million|dollars)(?=[a-z])", "hundred and ", text))
+    text = re.sub(r"(?<=\d),(?=\d)", "", text)
+    text = re.sub(r"\d+(?:\.\d+)?", lambda m: say(float(m[0]) if "." in m[0] else int(m[0])), text)
+    text = re.sub(r"\bhundred (?!and|thousand|million|dollars)(?=[a-z])", "hundred and ", text)
+    return text.replace("per cent", "percent")
 
 
 def chinese(text):

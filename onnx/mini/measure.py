@@ -1,7 +1,7 @@
 """Measure a running server against what the bundled voice must show; one command, one table.
 
     cosyserve serve --port 5000 &
-    python measure.py http://127.0.0.1:5000 OUT --judge JUDGE.py --models DIR [--prompts DIR] [--parts words,random] [--limit 10]
+    python measure.py http://127.0.0.1:5000 OUT --judge JUDGE.py --models DIR [--prompts DIR] [--parts words]
 
 Parts: `words` (error rates and quality of eval/test_*.txt, streamed), `whole` (the same, not streamed), `numbers`
 (eval/numbers.tsv), `clone` (the prompts that prompts.py wrote), `random` (runaways and empty answers). Voices take
@@ -90,13 +90,14 @@ def words(server, judges, out, seed, limit, whole=False):
     for i, (name, language, text, voice) in enumerate(sentences(limit)):
         fields = {"tts_text": text, "spk_id": voice, "seed": seed + i}
         path = out / f"{name}.wav"
-        pairs.append((server.whole(path, fields) if whole else server.streamed(path, "/tts/pcm", fields), language, text))
+        path = server.whole(path, fields) if whole else server.streamed(path, "/tts/pcm", fields)
+        pairs.append((path, language, text))
     report = {}
     for language in VOICES:
         mine = [p for p in pairs if p[1] == language]
         heard = judges.hear(mine)
-        report[language] = {"errors": heard.rate, "errors by sound": heard.sound_rate, "words": heard.words, "wrong": heard.wrong()}
-        report[language] |= judges.quality([p[0] for p in mine])
+        rates = {"errors": heard.rate, "errors by sound": heard.sound_rate, "words": heard.words}
+        report[language] = rates | judges.quality([p[0] for p in mine]) | {"wrong": heard.wrong()}
     return report
 
 

@@ -23,16 +23,17 @@ ENDOFPROMPT = 4937
 INSTRUCTIONS = {
     "slow": ["Please speak slowly.", "Speak very slowly.", "说慢一点。", "用很慢的语速说。", "slow", "Slow down."],
     "fast": ["Please speak quickly.", "Speak fast.", "说快一点。", "用很快的语速说。", "fast", "Talk faster."],
+    "high": ["Speak with a high voice.", "Raise your pitch.", "用高音说这句话。", "音调高一点。", "high pitch"],
+    "low": ["Speak with a low voice.", "Lower your pitch.", "用低沉的声音说。", "音调低一点。", "deep voice"],
+    "cheerful": ["Use a happy tone.", "Speak cheerfully.", "用开心的语气说这句话。", "用高兴的语气说。", "cheerful"],
+    "calm": ["Say this in a calm voice.", "Speak calmly.", "用平静的语气说。", "用冷静的语气说这句话。", "calm"],
     "none": [
         "You are a helpful assistant.",
         "Please read this sentence aloud.",
         "用自然的语气说这句话。",
         "请说普通话。",
-        "Say this in a calm voice.",
-        "用开心的语气说这句话。",
         "Speak naturally.",
         "用四川话说这句话。",
-        "Use a happy tone.",
         "Say it like a news anchor.",
     ],
 }
