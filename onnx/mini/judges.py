@@ -96,6 +96,19 @@ class Judges:
         score = json.loads(out.getvalue().strip().splitlines()[-1])
         return {"quality": score["mean"], "least quality": round(score["min"], 2)}
 
+    def pitch(self, path):
+        """(median, standard deviation) of the voiced frames' F0, in semitones"""
+        import librosa
+        import numpy as np
+
+        audio = self.judge.load16(str(path))
+        f0 = librosa.yin(audio, fmin=60, fmax=500, sr=16000, frame_length=1024, hop_length=320)
+        level = librosa.feature.rms(y=audio, frame_length=1024, hop_length=320)[0][: len(f0)]
+        semitones = 12 * np.log2(f0[level > 0.3 * level.max()])
+        low, high = np.percentile(semitones, (5, 95))  # octave errors
+        kept = semitones[(semitones >= low) & (semitones <= high)]
+        return float(np.median(kept)), float(kept.std())
+
     def likeness(self, a, b):
         """Cosine of two voices; the prompt's is kept."""
         for path in (a, b):

@@ -4,10 +4,10 @@
     python measure.py http://127.0.0.1:5000 OUT --judge JUDGE.py --models DIR [--prompts DIR] [--parts words]
 
 Parts: `words` (error rates and quality of eval/test_*.txt, streamed), `whole` (the same, not streamed), `numbers`
-(eval/numbers.tsv), `clone` (the prompts that prompts.py wrote), `random` (runaways and empty answers). Voices take
-turns and seeds count up from --seed, so two runs of one build say the same. Audio that exists in OUT is kept and only
-judged again, so an interrupted run goes on where it stopped. Writes OUT/report.json and prints a table. judges.py says
-what the judges are.
+(eval/numbers.tsv), `instruct` (what instructions change), `clone` (the prompts that prompts.py wrote), `random`
+(runaways and empty answers). Voices take turns and seeds count up from --seed, so two runs of one build say the same.
+Audio that exists in OUT is kept and only judged again, so an interrupted run goes on where it stopped. Writes
+OUT/report.json and prints a table. judges.py says what the judges are.
 """
 
 import argparse
@@ -177,6 +177,43 @@ def runaways(server, judges, out, seed, limit, count=500):
     return {"texts": min(count, limit), "runaways or empty": len(bad), "which": bad}
 
 
+INSTRUCTIONS = (
+    "Speak very slowly.",
+    "Speak fast.",
+    "用高音说这句话。",
+    "用低沉的声音说。",
+    "Use a happy tone.",
+    "Say this in a calm voice.",
+)
+
+
+def instruct(server, judges, out, seed, limit, count=8):
+    """What an instruction does to the first sentences: length, middle and span of the pitch against none; errors."""
+    chosen = [s for s in sentences(min(count, limit) // 2)]
+    report, plain = {}, None
+    for number, instruction in enumerate(("", *INSTRUCTIONS)):
+        pairs, seconds, pitch = [], 0.0, []
+        for i, (name, language, text, voice) in enumerate(chosen):
+            fields = {"tts_text": text, "spk_id": voice, "seed": seed + i}
+            path = out / f"{number}_{name}.wav"
+            if instruction:
+                server.streamed(path, "/tts/instruct", fields | {"instruct_text": instruction})
+            else:
+                server.streamed(path, "/tts/pcm", fields)
+            pairs.append((path, language, text))
+            seconds += soundfile.info(str(path)).duration
+            pitch.append(judges.pitch(path))
+        heard, (middle, span) = judges.hear(pairs), np.mean(pitch, axis=0)
+        plain = plain or (seconds, middle, span)
+        report[instruction or "none"] = {
+            "length": round(seconds / plain[0], 2),
+            "semitones": round(float(middle - plain[1]), 1),
+            "span": round(float(span / plain[2]), 2),
+            "errors by sound": heard.sound_rate,
+        }
+    return report
+
+
 def mean(values):
     return round(float(np.mean(values)), 3)
 
@@ -197,7 +234,7 @@ def main():
     parser.add_argument("--judge", type=Path, required=True, help="judge.py, see judges.py")
     parser.add_argument("--models", type=Path, required=True, help="folder of whisper-base")
     parser.add_argument("--prompts", type=Path, help="folder of prompts.py, for `clone`")
-    parser.add_argument("--parts", default="words,whole,numbers,clone,random")
+    parser.add_argument("--parts", default="words,whole,numbers,instruct,clone,random")
     parser.add_argument("--seed", type=int, default=1234)
     parser.add_argument("--limit", type=int, default=500, help="at most so many sentences, voices or texts a part")
     args = parser.parse_args()
@@ -217,6 +254,7 @@ def main():
                 "words": lambda c: words(*c),
                 "whole": lambda c: words(*c, whole=True),
                 "numbers": lambda c: numbers(*c),
+                "instruct": lambda c: instruct(*c),
                 "random": lambda c: runaways(*c),
             }[part](common)
         if server.spoken:

@@ -1,3 +1,6 @@
+import hashlib
+import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -40,3 +43,16 @@ def test_the_bundled_model_says_the_same_when_it_is_back():
         have = model.logits(model.hidden(torch.from_numpy(ids)[None]))[0, -1].numpy()
     assert np.abs(have - want).max() < 0.05 * np.abs(want).max()
     assert have.argmax() == want.argmax()
+
+
+def test_what_comes_out_of_a_bundle_goes_back_in(tmp_path):
+    into_bundle = pytest.importorskip("into_bundle")
+    for name in ("bundle.json", "llm.onnx"):
+        shutil.copyfile(BUNDLE.parent / name, tmp_path / name)
+    state = from_bundle.language_model(BUNDLE)
+    into_bundle.put(state, tmp_path)
+    again = from_bundle.language_model(tmp_path / "llm.onnx")
+    for name in ("layers.3.mlp.down_proj.weight", "embed_tokens.weight", "head_bias"):
+        assert torch.allclose(again[name], state[name], atol=2e-3 * state[name].abs().max())
+    entry = json.loads((tmp_path / "bundle.json").read_text())["llm"]
+    assert entry["sha256"] == hashlib.sha256((tmp_path / "llm.onnx").read_bytes()).hexdigest()
