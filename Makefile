@@ -18,12 +18,18 @@ TINY1 := $(BUNDLES)/tiny-cosyvoice1
 TINY := $(BUNDLES)/tiny-cosyvoice2
 TINY3 := $(BUNDLES)/tiny-cosyvoice3
 EXPORTER := $(shell find onnx/cosyserve_onnx -name '*.py' 2>/dev/null)
-PYTEST_DIRS := onnx/tests tests/clients
+CLIENTS := tests/clients
+CLIENTS_VENV := $(CLIENTS)/.venv
+CLIENTS_READY := $(CLIENTS_VENV)/.ready
+TYPESCRIPT := $(CLIENTS)/typescript
+TYPESCRIPT_READY := $(TYPESCRIPT)/node_modules/.ready
+CHROMIUM := $(or $(COSYSERVE_TEST_CHROMIUM),chromium)
 
-.PHONY: help setup setup-gpu serve test test-rust test-python test-bundle lint fmt bench measure soak clean
+.PHONY: help setup setup-gpu setup-clients lock-clients serve test test-rust test-python test-clients test-bundle \
+	fuzz-api lint fmt bench measure soak clean
 
 help: ## Lists the targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  %-12s %s\n", $$1, $$2 }'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  %-13s %s\n", $$1, $$2 }'
 
 setup: $(LIBRARY) ## Fetches ONNX Runtime (CPU) into .runtime
 
@@ -73,15 +79,47 @@ $(TINY3)/bundle.json: $(VENV_READY) $(EXPORTER) tests/goldens/tiny-cosyvoice2.ta
 
 test-bundle: $(TINY1)/bundle.json $(TINY)/bundle.json $(TINY3)/bundle.json ## Exports the bundles that the tests run on
 
-test: test-rust test-python ## Runs every test
+# Clients are many packages with versions of their own, so their environment is one of its own, locked.
+$(CLIENTS_READY): $(CLIENTS)/requirements.txt
+	$(PYTHON) -m venv $(CLIENTS_VENV)
+	$(CLIENTS_VENV)/bin/pip install --quiet --disable-pip-version-check --require-hashes --requirement $<
+	@touch $@
+
+setup-clients: $(CLIENTS_READY) ## Fetches what the tests of clients need (as root on Debian, browser and Node.js too)
+	@.ci/package curl --version -- curl
+	@.ci/package $(CHROMIUM) --version -- chromium
+	@.ci/package npm --version -- nodejs npm
+	@$(MAKE) --no-print-directory $(TYPESCRIPT_READY)
+
+$(TYPESCRIPT_READY): $(TYPESCRIPT)/package-lock.json
+	@cd $(TYPESCRIPT) && npm ci --no-audit --no-fund --silent
+	@touch $@
+
+lock-clients: ## Locks the versions of the tests' clients anew
+	$(PYTHON) -m venv target/lock
+	target/lock/bin/pip install --quiet --disable-pip-version-check uv
+	target/lock/bin/uv pip compile --quiet --universal --python-version 3.10 --upgrade --generate-hashes \
+		--no-emit-index-url --no-annotate --custom-compile-command 'make lock-clients' \
+		--output-file $(CLIENTS)/requirements.txt $(CLIENTS)/requirements.in
+
+test: test-rust test-python test-clients ## Runs every test
 
 test-rust: setup test-bundle ## Runs the Rust tests
 	$(CARGO) test --locked
 
-test-python: setup test-bundle ## Runs the exporter's and the client's tests
+test-python: test-bundle ## Runs the exporter's tests
+	$(VENV)/bin/python -m pytest -q onnx/tests
+
+test-clients: setup setup-clients ## Runs real clients against the server, with speech recognition
 	# The test build's binary: a plain build would compile the dependencies again with fewer features.
 	$(CARGO) test --locked --no-run
-	$(VENV)/bin/python -m pytest -q $(PYTEST_DIRS)
+	$(CLIENTS_VENV)/bin/python -m pytest -q $(CLIENTS)
+
+EXAMPLES ?= 100
+
+fuzz-api: setup setup-clients ## Sends what schemathesis makes of the OpenAPI document (EXAMPLES for each operation)
+	$(CARGO) test --locked --no-run
+	COSYSERVE_FUZZ_EXAMPLES=$(EXAMPLES) $(CLIENTS_VENV)/bin/python -m pytest -q $(CLIENTS)/test_api_cases.py
 
 lint: $(VENV_READY) ## Checks format, lints and documentation, Rust and Python
 	$(CARGO) fmt --check
@@ -107,4 +145,4 @@ soak: setup ## Speaks for MINUTES (20) and fails when the server's memory grows
 	tests/soak.sh $(MINUTES)
 
 clean: ## Removes everything that was built or fetched
-	rm -rf target .venv .runtime .pytest_cache .ruff_cache
+	rm -rf target .venv $(CLIENTS_VENV) $(TYPESCRIPT)/node_modules .runtime .pytest_cache .ruff_cache

@@ -10,13 +10,35 @@ pub const PROMPT_TEXT_CHARS: usize = 1_000;
 pub const VOICE_ID_CHARS: usize = 64;
 /// Saved voices; one more is refused.
 pub const SAVED_VOICES: usize = 10_000;
+/// Bytes of a file of voices (`spk2info.pt`), and of what it unpacks to.
+pub const IMPORT_BYTES: usize = 64 << 20;
+/// Voices in one such file.
+pub const IMPORT_VOICES: usize = 1_000;
+/// Files of voices read at once: each may take three times its size.
+pub const IMPORTS_AT_ONCE: usize = 1;
+/// Entries of its archive.
+pub const ARCHIVE_ENTRIES: usize = 32_768;
+/// Bytes of its pickle, which holds names and shapes only.
+pub const PICKLE_BYTES: usize = 8 << 20;
+/// Values in its pickle; a voice has about 200.
+pub const PICKLE_VALUES: usize = 1 << 19;
+/// Elements of one of its tensors: the mel of 30 s has 120,000.
+pub const TENSOR_ELEMENTS: u64 = 1 << 20;
+/// Characters of a voice preview's text.
+pub const PREVIEW_TEXT_CHARS: usize = 200;
+/// Bytes of finished previews kept for whoever asks again.
+pub const PREVIEW_CACHE_BYTES: usize = 16 << 20;
+/// How many of them.
+pub const PREVIEW_CACHE_ENTRIES: usize = 512;
 /// Bytes of a JSON request body (a base64 prompt of 30 s at 48 kHz stereo is 7.7 MB).
 pub const JSON_BODY_BYTES: usize = 24 << 20;
 /// Bytes of a multipart request body.
 pub const MULTIPART_BODY_BYTES: usize = 64 << 20;
-/// Text fields of one multipart body.
+/// Bytes of an urlencoded request body: the longest text of four-byte characters is 120 kB there.
+pub const URLENCODED_BODY_BYTES: usize = 1 << 20;
+/// Text fields of one form.
 pub const FORM_FIELDS: usize = 64;
-/// Bytes of one multipart text field.
+/// Bytes of one text field of a form.
 pub const FORM_FIELD_BYTES: usize = 64 << 10;
 /// Bytes of an encoded prompt audio file.
 pub const PROMPT_FILE_BYTES: usize = 32 << 20;
@@ -60,6 +82,34 @@ pub const LIVE_SEGMENTS_AHEAD: usize = 4;
 pub const LIVE_IDLE: Duration = Duration::from_secs(60);
 /// Time from its beginning to its end.
 pub const LIVE_SESSION: Duration = Duration::from_secs(3600);
+/// Bytes of it that a protocol reads ahead of the engine, so that a cancel behind them is heard while they wait; then no
+/// more is read.
+pub const LIVE_TEXT_AHEAD_BYTES: usize = 256 << 10;
+/// What each piece counts there beside its own bytes.
+pub const LIVE_PIECE_BYTES: usize = 64;
+/// Bytes of audio in one message of a live session (100 ms of PCM at 24 kHz): a cancel waits for one at most.
+pub const LIVE_AUDIO_BYTES: usize = 4_800;
+/// Least `ahead`, seconds of audio sent before they are played.
+pub const LIVE_AHEAD_MIN: f64 = 0.1;
+/// Greatest `ahead`.
+pub const LIVE_AHEAD_MAX: f64 = 60.0;
+/// WebSocket connections open at once, beside [`CONNECTIONS`]; one more is told to come back.
+pub const WS_CONNECTIONS: usize = 512;
+/// Bytes of one WebSocket message. The largest carry a recording in base64: 30 s at 24 kHz are 1.9 MB as WAV. 1 GiB if all
+/// connections send one at once.
+pub const WS_MESSAGE_BYTES: usize = 2 << 20;
+/// Answers to a WebSocket client's messages that wait to be sent; then no more messages are read.
+pub const WS_REPLIES: usize = 16;
+/// Time between two pings to a WebSocket client.
+pub const WS_PING: Duration = Duration::from_secs(20);
+/// Longest time without a sign of life, not even a pong, while nothing is being spoken.
+pub const WS_SILENCE: Duration = Duration::from_secs(60);
+/// Longest time between two utterances in which a client sends no message.
+pub const WS_IDLE: Duration = Duration::from_secs(600);
+/// Time after which a WebSocket connection is closed when nothing is being spoken.
+pub const WS_SESSION: Duration = Duration::from_secs(24 * 3600);
+/// Time a WebSocket client may take to answer a close.
+pub const WS_CLOSING: Duration = Duration::from_secs(5);
 /// Audio chunks made but not yet sent, per request: a slow reader stops its own synthesis here.
 pub const CHUNKS_IN_FLIGHT: usize = 4;
 /// A stream that has not begun waits so long for one that is about to run dry: a pause in what is heard is worse than a

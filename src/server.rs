@@ -112,6 +112,7 @@ async fn drain(state: &ApiState, doors: &Doors, hurry: impl Future<Output = ()>)
     let gently = async {
         state.speaker().drain(limits::DRAIN_DEADLINE).await;
         doors.close().await;
+        state.sockets_closed().await;
     };
     tokio::select! {
         ended = timeout(limits::DRAIN_DEADLINE, gently) => match ended {

@@ -16,6 +16,11 @@ use std::{
 
 use cosyserve::audio::decode::decode;
 
+use self::torch_writer::Value;
+
+#[path = "support/torch_writer.rs"]
+mod torch_writer;
+
 fn bundle() -> PathBuf {
     let bundled = Path::new(env!("CARGO_MANIFEST_DIR")).join("onnx/bundled");
     std::env::var_os("COSYSERVE_TEST_MODEL").map_or(bundled, PathBuf::from)
@@ -65,7 +70,7 @@ fn say_writes_every_format() {
     let data = tempfile::tempdir().unwrap();
     let path = |name: &str| data.path().join(name).to_str().unwrap().to_owned();
     let mut samples = Vec::new();
-    for name in ["a.wav", "b.wav", "c.mp3"] {
+    for name in ["a.wav", "b.wav", "c.mp3", "d.flac", "e.opus"] {
         run(
             data.path(),
             &["say", "你好，很高兴认识你。", "-o", &path(name), "--seed", "3"],
@@ -80,6 +85,9 @@ fn say_writes_every_format() {
     }
     assert!(samples[0] == samples[1], "the same seed said something else");
     assert_eq!(samples[0].len(), samples[2].len());
+    assert!(samples[0] == samples[3], "FLAC is lossless");
+    // Opus decodes to 48 kHz whatever went in.
+    assert_eq!(2 * samples[0].len(), samples[4].len());
 }
 
 #[test]
@@ -108,6 +116,61 @@ fn say_reads_and_writes_pipes() {
         String::from_utf8_lossy(&output.stderr)
     );
     assert!(output.stdout.len() > 20_000 && output.stdout.len().is_multiple_of(2));
+}
+
+#[test]
+fn voices_are_imported_and_renamed() {
+    let data = tempfile::tempdir().unwrap();
+    let path = |name: &str| data.path().join(name).to_str().unwrap().to_owned();
+    let text = |output: Vec<u8>| String::from_utf8(output).unwrap();
+    let preset = |width: usize| Value::dict([("embedding", Value::floats(&[1, width], &vec![0.05; width]))]);
+    let voices = torch_writer::file(&Value::dict([("甲", preset(192)), ("foreign", preset(7))]));
+    std::fs::write(path("spk2info.pt"), voices).unwrap();
+    let imported = run(data.path(), &["voices", "import", &path("spk2info.pt")]);
+    assert_eq!(text(imported.stdout), "甲\t甲\tsaved\n");
+    let said = text(imported.stderr);
+    assert!(
+        said.starts_with("skipped foreign: its embedding has 7 numbers, not 192"),
+        "{said}"
+    );
+    let renamed = run(data.path(), &["voices", "rename", "甲", "Jia"]);
+    assert_eq!(text(renamed.stdout), "甲\tJia\tsaved\n");
+    let list = text(run(data.path(), &["voices", "list"]).stdout);
+    assert!(list.lines().any(|line| line == "甲\tJia\tsaved"), "{list}");
+    run(
+        data.path(),
+        &["say", "你好。", "-o", &path("a.wav"), "--voice", "甲"],
+    );
+
+    fails(data.path(), &["voices", "rename", "nobody", "x"], 1, "nobody");
+    fails(
+        data.path(),
+        &["voices", "rename", "甲", " "],
+        1,
+        "NAME: must not be empty",
+    );
+    fails(data.path(), &["voices", "rename", "英文女", "x"], 1, "built-in");
+    fails(
+        data.path(),
+        &["voices", "import", "/nowhere.pt"],
+        1,
+        "/nowhere.pt: ",
+    );
+    std::fs::write(path("old.pt"), b"\x80\x02}.").unwrap();
+    fails(
+        data.path(),
+        &["voices", "import", &path("old.pt")],
+        1,
+        "before PyTorch 1.6",
+    );
+    let foreign = torch_writer::file(&Value::dict([("foreign", preset(7))]));
+    std::fs::write(path("foreign.pt"), foreign).unwrap();
+    fails(
+        data.path(),
+        &["voices", "import", &path("foreign.pt")],
+        1,
+        "belongs to another model",
+    );
 }
 
 /// Guarantees that audio comes out while text still goes in, that the same text gives the same audio, and that a file

@@ -22,6 +22,11 @@ impl ApiKey {
         Self(Sha256::digest(key.as_bytes()).into())
     }
 
+    /// Whether this is the key.
+    pub fn is(&self, key: &str) -> bool {
+        Self::new(key) == *self
+    }
+
     /// Checks `Authorization: Bearer <key>` or `X-API-Key: <key>`.
     ///
     /// # Errors
@@ -35,11 +40,7 @@ impl ApiKey {
                 scheme.eq_ignore_ascii_case("bearer").then(|| key.trim())
             });
         let plain = headers.get("x-api-key").and_then(|value| value.to_str().ok());
-        if [bearer, plain]
-            .into_iter()
-            .flatten()
-            .any(|key| Self::new(key) == *self)
-        {
+        if [bearer, plain].into_iter().flatten().any(|key| self.is(key)) {
             return Ok(());
         }
         Err(ApiError::unauthorized())

@@ -6,7 +6,7 @@ use tokio::task::spawn_blocking;
 
 use crate::{
     Error, Result,
-    audio::encode::{AudioEncoder, AudioFormat, encode_whole, encoder},
+    audio::encode::{AudioEncoder, AudioFormat, encode_whole, encoder_at},
     engine::SpeechStream,
 };
 
@@ -44,10 +44,21 @@ pub async fn streamed(
     first: Vec<f32>,
     format: AudioFormat,
 ) -> Result<impl Stream<Item = Result<Bytes>> + Send + 'static> {
-    let mut encoding = Encoding {
-        encoder: Some(encoder(format, speech.sample_rate)?),
-        speech: Some(speech),
-    };
+    let rate = speech.sample_rate;
+    streamed_at(speech, first, format, rate).await
+}
+
+/// As [`streamed`], at `rate` hertz whatever the speech's own rate is.
+///
+/// # Errors
+/// As [`streamed`].
+pub async fn streamed_at(
+    speech: SpeechStream,
+    first: Vec<f32>,
+    format: AudioFormat,
+    rate: u32,
+) -> Result<impl Stream<Item = Result<Bytes>> + Send + 'static> {
+    let mut encoding = Encoding::at(speech, format, rate)?;
     let first = encoding.encode(Some(first)).await?;
     let span = tracing::Span::current();
     Ok(futures::stream::try_unfold(
@@ -73,24 +84,46 @@ pub async fn streamed(
 }
 
 /// A streamed answer being encoded. The encoder visits a blocking thread with every chunk and stays away when that
-/// fails; the speech is gone after its end.
-struct Encoding {
+/// fails; the speech is gone after its end. Dropping it cancels the synthesis.
+pub(super) struct Encoding {
     encoder: Option<Box<dyn AudioEncoder>>,
     speech: Option<SpeechStream>,
+    samples: usize,
 }
 
 impl Encoding {
+    /// Of a speech that has not been listened to.
+    pub fn new(speech: SpeechStream, format: AudioFormat) -> Result<Self> {
+        let rate = speech.sample_rate;
+        Self::at(speech, format, rate)
+    }
+
+    /// Of a speech that has not been listened to, at `rate` hertz whatever its own rate is.
+    pub fn at(speech: SpeechStream, format: AudioFormat, rate: u32) -> Result<Self> {
+        Ok(Self {
+            encoder: Some(encoder_at(format, speech.sample_rate, rate)?),
+            speech: Some(speech),
+            samples: 0,
+        })
+    }
+
     /// The bytes of the next chunk of speech (perhaps none yet: an MP3 frame may not be full), of the encoder's rest
     /// after the last one, or `None` after that.
-    async fn next(&mut self) -> Result<Option<Bytes>> {
+    pub async fn next(&mut self) -> Result<Option<Bytes>> {
         let Some(speech) = &mut self.speech else {
             return Ok(None);
         };
         let samples = speech.chunks.recv().await.transpose()?;
-        if samples.is_none() {
-            self.speech = None;
+        match &samples {
+            Some(samples) => self.samples += samples.len(),
+            None => self.speech = None,
         }
         self.encode(samples).await.map(Some)
+    }
+
+    /// Samples that [`Encoding::next`] has taken so far.
+    pub fn samples(&self) -> usize {
+        self.samples
     }
 
     /// Encodes these samples, or the end.

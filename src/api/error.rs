@@ -30,6 +30,20 @@ pub struct ApiError {
 #[derive(Debug, Clone)]
 pub(crate) struct Fault(pub String);
 
+/// The text of an error answer, for whoever puts it in other words.
+#[derive(Debug, Clone)]
+pub(crate) struct Detail(pub String);
+
+/// An error answer with this text.
+pub(crate) fn answer(status: StatusCode, detail: String) -> Response {
+    let body = ErrorBody {
+        detail: detail.clone(),
+    };
+    let mut response = (status, Json(body)).into_response();
+    response.extensions_mut().insert(Detail(detail));
+    response
+}
+
 impl ApiError {
     /// An error of any status with a text for the client.
     pub fn new(status: StatusCode, detail: impl Into<String>) -> Self {
@@ -87,6 +101,11 @@ impl ApiError {
     }
 }
 
+/// What a client is told of a fault: where its cause is.
+pub(crate) fn fault_detail(id: &str) -> String {
+    format!("internal error; the server's log has its cause under id {id}")
+}
+
 impl std::fmt::Display for ApiError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}: {}", self.status.as_u16(), self.detail)
@@ -113,17 +132,11 @@ impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let Self { status, detail } = self;
         if status == StatusCode::INTERNAL_SERVER_ERROR {
-            let mut response = (
-                status,
-                Json(ErrorBody {
-                    detail: "internal error".into(),
-                }),
-            )
-                .into_response();
+            let mut response = answer(status, "internal error".into());
             response.extensions_mut().insert(Fault(detail));
             return response;
         }
-        let mut response = (status, Json(ErrorBody { detail })).into_response();
+        let mut response = answer(status, detail);
         let headers = response.headers_mut();
         match status {
             StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS => {

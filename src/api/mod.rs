@@ -1,4 +1,4 @@
-//! Wire protocols over the engine: HTTP now; gRPC and WebSocket get folders beside `http`.
+//! Wire protocols over the engine, a folder each: `http`, `ws`; what they share lies here.
 //!
 //! The api knows no model: it turns a wire request into a [`crate::engine::SpeechRequest`], hands it to a [`Speaker`],
 //! and turns the samples that come back into a body. Nothing here blocks a thread: decoding, encoding and the parsing
@@ -9,17 +9,22 @@ pub mod encoding;
 pub mod error;
 pub mod http;
 mod lax;
+pub mod live;
+pub mod preview;
 pub mod prompt;
 pub mod speaker;
 pub mod wire;
+pub mod ws;
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
+use std::{
+    sync::Arc,
+    time::{SystemTime, UNIX_EPOCH},
 };
 
 use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
 
+use self::preview::PreviewCache;
 pub use self::{auth::ApiKey, error::ApiError, speaker::Speaker};
 use crate::limits;
 
@@ -39,9 +44,13 @@ pub struct ApiState(Arc<Shared>);
 struct Shared {
     speaker: Arc<dyn Speaker>,
     options: ApiOptions,
-    draining: AtomicBool,
+    draining: CancellationToken,
+    loaded: SystemTime,
     decodes: Arc<Semaphore>,
     body_bytes: Arc<Semaphore>,
+    sockets: Arc<Semaphore>,
+    imports: Arc<Semaphore>,
+    previews: PreviewCache,
 }
 
 impl ApiState {
@@ -50,9 +59,13 @@ impl ApiState {
         Self(Arc::new(Shared {
             speaker,
             options,
-            draining: AtomicBool::new(false),
+            draining: CancellationToken::new(),
+            loaded: SystemTime::now(),
             decodes: Arc::new(Semaphore::new(limits::DECODES_AT_ONCE)),
             body_bytes: Arc::new(Semaphore::new(limits::BODY_BYTES_IN_FLIGHT)),
+            sockets: Arc::new(Semaphore::new(limits::WS_CONNECTIONS)),
+            imports: Arc::new(Semaphore::new(limits::IMPORTS_AT_ONCE)),
+            previews: PreviewCache::default(),
         }))
     }
 
@@ -66,14 +79,25 @@ impl ApiState {
         &self.0.options
     }
 
+    /// When the speaker was there, seconds since 1970.
+    pub fn loaded_at(&self) -> u64 {
+        let since = self.0.loaded.duration_since(UNIX_EPOCH);
+        since.map_or(0, |since| since.as_secs())
+    }
+
     /// From now on new work is answered 503; running work goes on.
     pub fn start_draining(&self) {
-        self.0.draining.store(true, Ordering::Relaxed);
+        self.0.draining.cancel();
     }
 
     /// Whether new work is refused.
     pub fn is_draining(&self) -> bool {
-        self.0.draining.load(Ordering::Relaxed)
+        self.0.draining.is_cancelled()
+    }
+
+    /// Waits until new work is refused.
+    pub async fn draining(&self) {
+        self.0.draining.cancelled().await;
     }
 
     /// One permit per recording being decoded.
@@ -84,6 +108,27 @@ impl ApiState {
     /// One permit per byte of request body in memory.
     pub(crate) fn body_bytes(&self) -> &Arc<Semaphore> {
         &self.0.body_bytes
+    }
+
+    /// One permit per open WebSocket.
+    pub(crate) fn sockets(&self) -> &Arc<Semaphore> {
+        &self.0.sockets
+    }
+
+    /// Waits until no WebSocket is open. While draining, each is closed when it has spoken.
+    pub async fn sockets_closed(&self) {
+        let all = u32::try_from(limits::WS_CONNECTIONS).unwrap_or(u32::MAX);
+        drop(self.0.sockets.acquire_many(all).await);
+    }
+
+    /// One permit per file of voices being read.
+    pub(crate) fn imports(&self) -> &Arc<Semaphore> {
+        &self.0.imports
+    }
+
+    /// Previews made so far.
+    pub(crate) fn previews(&self) -> &PreviewCache {
+        &self.0.previews
     }
 }
 

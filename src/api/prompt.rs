@@ -25,6 +25,18 @@ pub async fn decode(
     field: &'static str,
     recording: Recording,
 ) -> Result<PromptAudio, ApiError> {
+    Ok(heard(state, field, recording).await?)
+}
+
+/// Likewise, for protocols that have other statuses.
+///
+/// # Errors
+/// [`Error::Invalid`], [`Error::TooLarge`]; texts name `field`.
+pub async fn heard(
+    state: &ApiState,
+    field: &'static str,
+    recording: Recording,
+) -> crate::Result<PromptAudio> {
     prepared(state, field, recording, PromptAudio::prepare).await
 }
 
@@ -37,7 +49,7 @@ pub async fn decode_source(
     field: &'static str,
     recording: Recording,
 ) -> Result<SourceAudio, ApiError> {
-    prepared(state, field, recording, SourceAudio::prepare).await
+    Ok(prepared(state, field, recording, SourceAudio::prepare).await?)
 }
 
 async fn prepared<T: Send + 'static>(
@@ -45,7 +57,7 @@ async fn prepared<T: Send + 'static>(
     field: &'static str,
     recording: Recording,
     prepare: fn(&[f32], u32, &str) -> crate::Result<T>,
-) -> Result<T, ApiError> {
+) -> crate::Result<T> {
     let closed = |error| Error::internal("waiting to decode", error);
     let permit = state.decodes().clone().acquire_owned().await.map_err(closed)?;
     let decoded = tokio::task::spawn_blocking(move || {
@@ -58,7 +70,7 @@ async fn prepared<T: Send + 'static>(
         let decoded = decode::decode(bytes, field)?;
         prepare(&decoded.samples, decoded.sample_rate, field)
     });
-    Ok(decoded
+    decoded
         .await
-        .map_err(|error| Error::internal("decoding a recording", error))??)
+        .map_err(|error| Error::internal("decoding a recording", error))?
 }

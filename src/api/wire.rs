@@ -2,9 +2,13 @@
 //!
 //! Unknown fields are ignored, `null` counts as absent, and every error text starts with the field's name.
 
+mod inference;
+mod voices;
+
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+pub use self::{inference::*, voices::*};
 use super::{error::ApiError, lax};
 use crate::limits;
 
@@ -40,7 +44,7 @@ pub struct ZeroShotRequest {
     /// What is said in the recording, at most 1,000 characters.
     #[schema(min_length = 1, max_length = 1_000)]
     pub prompt_text: String,
-    /// The recording (WAV, MP3, FLAC, OGG or M4A; 0.5 to 30 s), base64; a `data:` URL works too.
+    /// The recording (WAV, MP3, FLAC, OGG, WebM or M4A; 0.5 to 30 s), base64; a `data:` URL works too.
     pub prompt_audio_base64: Option<String>,
     /// Send audio while it is made instead of the whole at the end.
     #[serde(default, deserialize_with = "lax::flag")]
@@ -62,7 +66,7 @@ pub struct CrossLingualRequest {
     /// Text to speak, at most 10,000 characters.
     #[schema(min_length = 1, max_length = 10_000)]
     pub tts_text: String,
-    /// The recording (WAV, MP3, FLAC, OGG or M4A; 0.5 to 30 s), base64; a `data:` URL works too.
+    /// The recording (WAV, MP3, FLAC, OGG, WebM or M4A; 0.5 to 30 s), base64; a `data:` URL works too.
     pub prompt_audio_base64: Option<String>,
     /// Send audio while it is made instead of the whole at the end.
     #[serde(default, deserialize_with = "lax::flag")]
@@ -107,7 +111,7 @@ pub struct InstructRequest {
 /// Say what a recording says in another voice: that of a recording, or a known one.
 #[derive(Debug, Clone, Deserialize, ToSchema)]
 pub struct ConvertRequest {
-    /// What to say: a recording (WAV, MP3, FLAC, OGG or M4A; 0.5 to 300 s), base64; a `data:` URL works too.
+    /// What to say: a recording (WAV, MP3, FLAC, OGG, WebM or M4A; 0.5 to 300 s), base64; a `data:` URL works too.
     pub source_audio_base64: Option<String>,
     /// The voice to say it with: a recording (0.5 to 30 s), base64; or `spk_id`.
     pub prompt_audio_base64: Option<String>,
@@ -145,7 +149,7 @@ pub struct CloneRequest {
 pub struct ZeroShotForm {
     tts_text: String,
     prompt_text: String,
-    /// WAV, MP3, FLAC, OGG or M4A; 0.5 to 30 s.
+    /// WAV, MP3, FLAC, OGG, WebM or M4A; 0.5 to 30 s.
     #[schema(value_type = String, format = Binary, content_media_type = "application/octet-stream")]
     prompt_wav: Vec<u8>,
     #[schema(default = false)]
@@ -161,7 +165,7 @@ pub struct ZeroShotForm {
 #[allow(dead_code, reason = "only its schema is used")]
 pub struct CrossLingualForm {
     tts_text: String,
-    /// WAV, MP3, FLAC, OGG or M4A; 0.5 to 30 s.
+    /// WAV, MP3, FLAC, OGG, WebM or M4A; 0.5 to 30 s.
     #[schema(value_type = String, format = Binary, content_media_type = "application/octet-stream")]
     prompt_wav: Vec<u8>,
     #[schema(default = false)]
@@ -176,7 +180,7 @@ pub struct CrossLingualForm {
 #[derive(ToSchema)]
 #[allow(dead_code, reason = "only its schema is used")]
 pub struct ConvertForm {
-    /// What to say: WAV, MP3, FLAC, OGG or M4A; 0.5 to 300 s.
+    /// What to say: WAV, MP3, FLAC, OGG, WebM or M4A; 0.5 to 300 s.
     #[schema(value_type = String, format = Binary, content_media_type = "application/octet-stream")]
     source_wav: Vec<u8>,
     /// The voice to say it with, 0.5 to 30 s; or `spk_id`.
@@ -201,7 +205,7 @@ pub struct CloneForm {
     spk_id: String,
     /// Name to show; the id when absent.
     spk_name: Option<String>,
-    /// WAV, MP3, FLAC, OGG or M4A; 0.5 to 30 s.
+    /// WAV, MP3, FLAC, OGG, WebM or M4A; 0.5 to 30 s.
     #[schema(value_type = String, format = Binary, content_media_type = "application/octet-stream")]
     prompt_audio: Vec<u8>,
 }

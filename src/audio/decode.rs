@@ -1,15 +1,20 @@
 //! Audio files of any common format to mono samples.
 
+mod opus;
+
 use std::io::Cursor;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use symphonia::core::codecs::audio::well_known::CODEC_ID_OPUS;
 use symphonia::core::codecs::audio::{AudioDecoder, AudioDecoderOptions};
 use symphonia::core::errors::Error as Fault;
 use symphonia::core::formats::probe::Hint;
 use symphonia::core::formats::{FormatOptions, FormatReader, TrackType};
 use symphonia::core::io::{MediaSourceStream, MediaSourceStreamOptions};
 use symphonia::core::meta::MetadataOptions;
+use symphonia::core::packet::Packet;
 
+use self::opus::OpusDecoder;
 use crate::{Error, Result, limits};
 
 /// One decoded recording.
@@ -33,7 +38,7 @@ const LOUDEST: f32 = 1e9;
 /// Corrupt packets in a row after which a file is given up.
 const BAD_PACKETS: usize = 50;
 
-/// Decodes a WAV (PCM of every width, float, A-law, mu-law, ADPCM), AIFF, FLAC, MP3, OGG/Vorbis, M4A/MP4 (AAC,
+/// Decodes a WAV (PCM of every width, float, A-law, mu-law, ADPCM), AIFF, FLAC, MP3, OGG (Vorbis, Opus), M4A/MP4 (AAC,
 /// ALAC), ADTS/AAC or Matroska/WebM (with one of these codecs) file; the content decides, not a name. Channels are
 /// averaged. A file that breaks off gives what it holds up to there.
 ///
@@ -82,11 +87,9 @@ fn decode_inner(bytes: Vec<u8>) -> Attempt<Decoded> {
             continue;
         }
         match decoder.decode(&packet) {
-            Ok(buffer) => {
+            Ok((planes, rate)) => {
                 bad = 0;
-                let mut planes: Vec<Vec<f32>> = Vec::new();
-                buffer.copy_to_vecs_planar(&mut planes);
-                mix.add(&planes, buffer.spec().rate())?;
+                mix.add(&planes, rate)?;
             }
             Err(Fault::DecodeError(_) | Fault::IoError(_)) if bad < BAD_PACKETS => bad += 1,
             Err(_) => break,
@@ -95,11 +98,39 @@ fn decode_inner(bytes: Vec<u8>) -> Attempt<Decoded> {
     mix.finish()
 }
 
-type Opened = (Box<dyn FormatReader>, u32, Box<dyn AudioDecoder>);
+/// What is said of bytes that nobody here can read.
+const UNKNOWN: &str =
+    "not a known audio format (WAV, MP3, FLAC, OGG or WebM with Vorbis or Opus, M4A/AAC, AIFF are read)";
+
+/// A decoder of packets: symphonia's, or of what it has none for.
+enum Decoder {
+    Symphonia(Box<dyn AudioDecoder>),
+    Opus(OpusDecoder),
+}
+
+impl Decoder {
+    /// The samples of each channel, and their rate in hertz.
+    fn decode(&mut self, packet: &Packet) -> std::result::Result<(Vec<Vec<f32>>, u32), Fault> {
+        match self {
+            Decoder::Symphonia(decoder) => {
+                let buffer = decoder.decode(packet)?;
+                let mut planes = Vec::new();
+                buffer.copy_to_vecs_planar(&mut planes);
+                Ok((planes, buffer.spec().rate()))
+            }
+            Decoder::Opus(decoder) => {
+                let samples = decoder.decode(&packet.data, packet.trim_end.get() as usize);
+                let samples = samples.ok_or(Fault::DecodeError("opus: corrupt packet"))?;
+                Ok((vec![samples.to_vec()], opus::RATE))
+            }
+        }
+    }
+}
+
+type Opened = (Box<dyn FormatReader>, u32, Decoder);
 
 /// Finds the container, its first audio track and a decoder for it.
 fn open(bytes: Vec<u8>) -> Attempt<Opened> {
-    const UNKNOWN: &str = "not a known audio format (WAV, MP3, FLAC, OGG/Vorbis, M4A/AAC, AIFF are read)";
     let stream = MediaSourceStream::new(Box::new(Cursor::new(bytes)), MediaSourceStreamOptions::default());
     let format = symphonia::default::get_probe()
         .probe(
@@ -121,9 +152,16 @@ fn open(bytes: Vec<u8>) -> Attempt<Opened> {
     if let Some(channels) = &params.channels {
         check_channels(channels.count())?;
     }
-    let decoder = symphonia::default::get_codecs()
-        .make_audio_decoder(params, &AudioDecoderOptions::default())
-        .map_err(|_| UNKNOWN.to_string())?;
+    let decoder = match params.codec {
+        CODEC_ID_OPUS => Decoder::Opus(OpusDecoder::new(
+            params.extra_data.as_deref().unwrap_or_default(),
+        )?),
+        _ => {
+            let decoders = symphonia::default::get_codecs();
+            let decoder = decoders.make_audio_decoder(params, &AudioDecoderOptions::default());
+            Decoder::Symphonia(decoder.map_err(|_| UNKNOWN.to_string())?)
+        }
+    };
     Ok((format, id, decoder))
 }
 

@@ -6,7 +6,7 @@
 //! | [`decode`] | files of any common format to mono samples |
 //! | [`prompt`] | prompt recordings as the models expect them |
 //! | [`source`] | recordings to be spoken by another voice |
-//! | [`encode`] | one encoder per answer: MP3, L16, WAV |
+//! | [`encode`] | one encoder per answer: MP3, L16, WAV, FLAC, Ogg Opus |
 
 pub mod base64;
 pub mod decode;

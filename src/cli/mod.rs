@@ -45,7 +45,7 @@ enum Command {
     Say(say::SayArgs),
     /// Speak what a recording says in another voice.
     Convert(convert::ConvertArgs),
-    /// List, add and remove voices.
+    /// List, add, import, rename and remove voices.
     Voices(voices::VoicesArgs),
     /// Measure how fast this machine speaks.
     Bench(bench::BenchArgs),

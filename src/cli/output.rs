@@ -14,14 +14,14 @@ use super::options::speed;
 use crate::{
     Error, Result,
     api::wire::draw_seed,
-    audio::encode::{AudioFormat, encode_whole, encoder, wav_header},
+    audio::encode::{AudioFormat, encode_whole, encoder},
     engine::SpeechStream,
 };
 
 /// How the speech is made and where it goes.
 #[derive(Debug, Args)]
 pub struct OutputArgs {
-    /// File to write (.wav, .mp3, .pcm); - writes to standard output
+    /// File to write (.wav, .mp3, .flac, .opus, .pcm); - writes to standard output
     #[arg(short, long, value_name = "FILE")]
     output: PathBuf,
     /// How the audio is coded [default: by the file's name, else wav]
@@ -67,11 +67,7 @@ impl OutputArgs {
         let format = format.unwrap_or(Coding::Wav).format();
         let samples = if as_it_comes || to_stdout && self.stream {
             let mut out = Out::open(&self.output)?;
-            let samples = pass_on(speech, format, progress, &mut out).await?;
-            if format == AudioFormat::Wav {
-                out.begin_with(&wav_header(rate, samples))?;
-            }
-            samples
+            pass_on(speech, format, progress, &mut out).await?
         } else {
             let samples = gather(speech, progress).await?;
             Out::open(&self.output)?.write(&encode_whole(format, rate, &samples)?)?;
@@ -89,6 +85,9 @@ impl OutputArgs {
 enum Coding {
     Wav,
     Mp3,
+    Flac,
+    /// In an Ogg stream
+    Opus,
     Pcm,
 }
 
@@ -97,6 +96,8 @@ impl Coding {
         match path.extension()?.to_str()?.to_ascii_lowercase().as_str() {
             "wav" => Some(Coding::Wav),
             "mp3" => Some(Coding::Mp3),
+            "flac" => Some(Coding::Flac),
+            "opus" | "ogg" => Some(Coding::Opus),
             "pcm" | "raw" => Some(Coding::Pcm),
             _ => None,
         }
@@ -106,6 +107,8 @@ impl Coding {
         match self {
             Coding::Wav => AudioFormat::Wav,
             Coding::Mp3 => AudioFormat::Mp3,
+            Coding::Flac => AudioFormat::Flac,
+            Coding::Opus => AudioFormat::Opus,
             Coding::Pcm => AudioFormat::L16,
         }
     }
@@ -121,7 +124,7 @@ async fn gather(mut speech: SpeechStream, progress: &Progress) -> Result<Vec<f32
     Ok(samples)
 }
 
-/// Writes what comes, as it comes; gives the number of samples.
+/// Writes what comes, as it comes, and at the end what a file begins with; gives the number of samples.
 async fn pass_on(
     mut speech: SpeechStream,
     format: AudioFormat,
@@ -137,6 +140,9 @@ async fn pass_on(
         progress.at(samples, speech.sample_rate);
     }
     out.write(&encoder.finish()?)?;
+    if let Some(heading) = encoder.heading()? {
+        out.begin_with(&heading)?;
+    }
     Ok(samples)
 }
 

@@ -2,7 +2,7 @@
 //!
 //! | file | what it computes | follows |
 //! |---|---|---|
-//! | [`resample`] | band-limited rate conversion for any rational ratio | torchaudio `sinc_interp_hann` |
+//! | [`resample`] | band-limited rate conversion for any rational ratio, whole or piece by piece | torchaudio `sinc_interp_hann` |
 //! | [`stft`] | windows, reflection, power spectra of frames | `torch.stft` conventions |
 //! | [`mel`] | log-mel of the flow and the vocoder, frames-major | HiFi-GAN / Matcha-TTS, librosa (Slaney) bank |
 //! | [`whisper`] | log-mel of the speech tokenizer, bins-major | Whisper's front end |

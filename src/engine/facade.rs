@@ -13,7 +13,7 @@ use super::live::{self, LiveText};
 use super::pipeline::{Pipeline, Tally};
 use super::stages::{Conditioning, Script, Stages};
 use super::urgency::Urgency;
-use super::{Mode, PromptAudio, SpeechRequest, SpeechStream, Target, VoiceInfo, sizing, warm_up};
+use super::{Mode, SpeechRequest, SpeechStream, Target, Usage, sizing, warm_up};
 use crate::model::Bundle;
 use crate::model::bundle::{FlowKind, PagedFlowConfig};
 use crate::runtime::{Options, Runtime};
@@ -74,11 +74,11 @@ pub struct Status {
 
 /// A loaded model that speaks. Cheap to share; dropped last, it unloads the model.
 pub struct Engine {
-    stages: Arc<Stages>,
+    pub(super) stages: Arc<Stages>,
     lanes: Arc<Lanes>,
     underruns: Arc<AtomicU64>,
-    admission: Admission,
-    deadline: Duration,
+    pub(super) admission: Admission,
+    pub(super) deadline: Duration,
     info: ModelInfo,
 }
 
@@ -131,18 +131,6 @@ impl Engine {
             flow_cache_bytes: self.lanes.iter().map(|lane| lane.flow.bytes_in_use()).sum(),
             underruns: self.underruns.load(Ordering::Relaxed),
         }
-    }
-
-    /// Built-in voices, then saved ones by id.
-    pub fn voices(&self) -> Vec<VoiceInfo> {
-        let list = self.stages.voices.list();
-        list.into_iter()
-            .map(|(v, built_in)| VoiceInfo {
-                id: v.id.clone(),
-                name: v.name.clone(),
-                built_in,
-            })
-            .collect()
     }
 
     /// Starts a synthesis. Everything wrong with the request itself is told here, before any audio; it returns
@@ -204,6 +192,8 @@ impl Engine {
         let (sink, chunks) = mpsc::channel(limits::CHUNKS_IN_FLIGHT);
         let (stages, underruns, limit) = (self.stages.clone(), self.underruns.clone(), self.deadline);
         let script = script(holds.0.lane(), &voice);
+        let usage = Arc::new(Usage::default());
+        let spent = usage.clone();
         tokio::task::spawn_blocking(move || {
             let place = &holds.0;
             let mut pipeline = Pipeline {
@@ -224,6 +214,8 @@ impl Engine {
             // A panic must end the stream with an error, or a cut-off speech would look complete.
             let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| pipeline.run(&script)))
                 .unwrap_or_else(|_| Err(Error::Internal("the synthesis thread panicked".into())));
+            let tally = &pipeline.tally;
+            spent.settle(tally.text_tokens as u64, tally.tokens as u64);
             underruns.fetch_add(pipeline.urgency.underruns().into(), Ordering::Relaxed);
             report(&request, &pipeline, stages.manifest.sample_rate, &result);
             // A slot is free before the last word is read, so the end of one request never holds up the next.
@@ -235,44 +227,8 @@ impl Engine {
         SpeechStream {
             sample_rate: self.info.sample_rate,
             chunks,
+            usage,
         }
-    }
-
-    /// Makes a voice from a recording and saves it atomically, replacing a saved voice of that id.
-    pub async fn add_voice(
-        &self,
-        id: &str,
-        name: &str,
-        prompt_text: &str,
-        prompt: PromptAudio,
-    ) -> Result<VoiceInfo> {
-        self.stages.voices.check_id(id)?;
-        let permit = self.admission.enter(Instant::now() + self.deadline).await?;
-        let (id, name, text) = (id.to_string(), name.to_string(), prompt_text.to_string());
-        let stages = self.stages.clone();
-        blocking(move || {
-            let voice = stages.voice_of(&id, &name, &text, &prompt)?;
-            let saved = stages.voices.save(voice)?;
-            drop(permit);
-            tracing::info!(voice = saved.id, "voice saved");
-            Ok(VoiceInfo {
-                id: saved.id.clone(),
-                name: saved.name.clone(),
-                built_in: false,
-            })
-        })
-        .await
-    }
-
-    /// Removes a saved voice.
-    pub async fn remove_voice(&self, id: &str) -> Result<()> {
-        let (stages, id) = (self.stages.clone(), id.to_string());
-        blocking(move || {
-            stages.voices.remove(&id)?;
-            tracing::info!(voice = id, "voice removed");
-            Ok(())
-        })
-        .await
     }
 
     /// Stops admitting, and waits until running syntheses end or `limit` passes.
@@ -305,7 +261,9 @@ fn left_chunks(flow: &PagedFlowConfig, seconds: Option<f32>, token_rate: u32) ->
 }
 
 /// Runs `work` where blocking is allowed; a panic there becomes an internal error.
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+pub(super) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T> + Send + 'static,
+) -> Result<T> {
     tokio::task::spawn_blocking(work)
         .await
         .map_err(|e| Error::internal("a worker thread", e))?

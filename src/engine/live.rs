@@ -36,6 +36,15 @@ impl LiveText {
     /// its stream says why.
     pub async fn push(&self, text: impl Into<String>) -> Result<()> {
         let text = text.into();
+        Self::check(&text)?;
+        self.send(Piece::Text(text)).await
+    }
+
+    /// Whether a piece may be pushed at once.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`]: more than [`limits::LIVE_PIECE_CHARS`].
+    pub fn check(text: &str) -> Result<()> {
         // Bytes bound characters, so that few pieces are counted.
         if text.len() > limits::LIVE_PIECE_CHARS && text.chars().count() > limits::LIVE_PIECE_CHARS {
             return Err(Error::Invalid(format!(
@@ -43,7 +52,7 @@ impl LiveText {
                 limits::LIVE_PIECE_CHARS
             )));
         }
-        self.send(Piece::Text(text)).await
+        Ok(())
     }
 
     /// Has what came so far spoken to its end, as if the text were complete; more may follow.

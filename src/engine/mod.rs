@@ -23,8 +23,13 @@ mod token_stream;
 pub mod turn;
 pub mod urgency;
 mod vocoder_worker;
+mod voices;
 mod warm_up;
 
+pub use crate::voice::SpeakerFile;
 pub use facade::{Engine, EngineOptions, ModelInfo, Status};
 pub use live::LiveText;
-pub use request::{Mode, PromptAudio, SourceAudio, SpeechRequest, SpeechStream, Target, VoiceInfo};
+pub use request::{
+    Imported, Mode, PromptAudio, SourceAudio, SpeechRequest, SpeechStream, Target, Usage, VoiceInfo,
+    VoicePromptInfo,
+};

@@ -30,6 +30,8 @@ use crate::{Error, Result, limits};
 /// What one synthesis cost, for the log.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Tally {
+    /// Text tokens of whole segments.
+    pub text_tokens: usize,
     /// Speech tokens sampled.
     pub tokens: usize,
     /// Samples made.
@@ -107,9 +109,10 @@ impl<'a> Pipeline<'a> {
             self.speak_rest(&mut speech)?;
         }
         match begun {
-            0 => Err(Error::invalid(
-                "tts_text has nothing to speak: it needs at least one letter or digit",
-            )),
+            0 => Err(Error::Invalid(format!(
+                "{} has nothing to speak: it needs at least one letter or digit",
+                texts.field()
+            ))),
             _ => Ok(()),
         }
     }
@@ -138,6 +141,9 @@ impl<'a> Pipeline<'a> {
         };
         let Some(segment) = segment else { return Ok(None) };
         *begun += 1;
+        if let LiveSegment::Text(text) = &segment {
+            self.tally.text_tokens += text.len();
+        }
         self.join(*begun - 1, segment).map(Some)
     }
 
@@ -365,6 +371,16 @@ impl<'a> Pipeline<'a> {
 enum Segments<'s> {
     There(std::slice::Iter<'s, Vec<i64>>),
     Coming(&'s LiveSegments),
+}
+
+impl Segments<'_> {
+    /// The request's field that they are made of.
+    fn field(&self) -> &'static str {
+        match self {
+            Segments::There(_) => "tts_text",
+            Segments::Coming(_) => "text",
+        }
+    }
 }
 
 /// The speech tokens of a segment, as the language model makes them.

@@ -1,6 +1,9 @@
 //! What the engine is asked for and what it gives: no HTTP, no serde.
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
 
 use tokio::sync::mpsc;
 
@@ -148,15 +151,65 @@ pub struct SpeechStream {
     pub sample_rate: u32,
     /// Chunks of mono samples in [-1, 1]; an error is the last item.
     pub chunks: mpsc::Receiver<Result<Vec<f32>>>,
+    /// What it costs, known when the chunks have ended.
+    pub usage: Arc<Usage>,
+}
+
+/// Tokens of one synthesis; 0 until its audio has ended.
+#[derive(Debug, Default)]
+pub struct Usage {
+    text: AtomicU64,
+    speech: AtomicU64,
+}
+
+impl Usage {
+    /// Text tokens that were read to be spoken: neither a voice's transcript nor an instruction, and nothing of a text
+    /// whose words the model reads one by one as they stream in.
+    pub fn text_tokens(&self) -> u64 {
+        self.text.load(Ordering::Acquire)
+    }
+
+    /// Speech tokens that were made.
+    pub fn speech_tokens(&self) -> u64 {
+        self.speech.load(Ordering::Acquire)
+    }
+
+    /// Writes the cost down; before the chunks end.
+    pub(crate) fn settle(&self, text: u64, speech: u64) {
+        self.text.store(text, Ordering::Release);
+        self.speech.store(speech, Ordering::Release);
+    }
 }
 
 /// A voice as listed.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct VoiceInfo {
     /// Id as clients name it.
     pub id: String,
     /// Name to show.
     pub name: String,
-    /// Comes with the model (true) or was cloned (false).
+    /// Comes with the model (true) or was saved (false).
     pub built_in: bool,
+    /// The recording it was made from; `None`: it is known by its speaker embedding alone.
+    pub prompt: Option<VoicePromptInfo>,
+    /// Changes whenever the id sounds another way, within one run of the engine.
+    pub revision: u64,
+}
+
+/// The recording a voice was made from.
+#[derive(Debug, Clone, PartialEq)]
+pub struct VoicePromptInfo {
+    /// What is said in it; empty where nobody told.
+    pub text: String,
+    /// Its length, seconds.
+    pub seconds: f32,
+}
+
+/// What became of a file of voices.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Imported {
+    /// Those that were saved.
+    pub voices: Vec<VoiceInfo>,
+    /// Ids of those that were not, with the reason.
+    pub skipped: Vec<(String, String)>,
 }

@@ -70,8 +70,8 @@ fn speak(stages: &Stages, lane: &Lane) -> Result<()> {
 
 fn first_voice(stages: &Stages) -> Result<Conditioning> {
     match stages.voices.list().first() {
-        Some((voice, _)) => {
-            let voice = voice.id.clone();
+        Some(known) => {
+            let voice = known.voice.id.clone();
             stages.condition(&super::Mode::Sft { voice }, TEXT)
         }
         None => stages.of_embedding(vec![0.1; stages.manifest.flow.spk_dim]),

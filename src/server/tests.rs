@@ -12,7 +12,10 @@ use tokio::{
 };
 
 use super::*;
-use crate::api::tests::fake::{CHUNK, CHUNKS, Fake};
+use crate::api::tests::{
+    fake::{CHUNK, CHUNKS, Fake},
+    ws::client::{Client, Heard},
+};
 
 struct Running {
     address: SocketAddr,
@@ -152,6 +155,29 @@ async fn draining_waits_for_running_speech_and_refuses_new() {
         TcpStream::connect(server.address).await.is_err(),
         "closed to new connections"
     );
+}
+
+/// Guarantees that a connection that has become a WebSocket is waited for like any other.
+#[tokio::test]
+async fn draining_waits_for_a_websocket_that_speaks() {
+    let server = start().await;
+    let mut client = Client::open(&server.address.to_string(), "").await;
+    client.start(json!({"spk_id": "中文女"})).await;
+    assert_eq!(client.answer().await["type"], "started");
+    let draining = drain(&server.state, &server.doors, std::future::pending());
+    let speaking = async {
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        client.text("hello").await;
+        client.just("end").await;
+        let (audio, done) = client.listen().await;
+        assert_eq!((audio.len(), &done["type"]), (2 * CHUNK, &"done".into()));
+        assert_eq!(client.closed().await.0, 1001);
+        assert!(matches!(client.hear().await, Heard::Gone));
+        Instant::now()
+    };
+    let ((), spoken) = tokio::join!(draining, speaking);
+    assert!(spoken.elapsed() < Duration::from_secs(10));
+    assert_eq!(server.fake.dropped.load(Ordering::SeqCst), 0);
 }
 
 #[tokio::test]

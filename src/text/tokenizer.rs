@@ -34,7 +34,7 @@ impl TextTokenizer {
         Ok(self.encoding(text)?.len())
     }
 
-    /// Text of `ids`, special tokens included; for logs and tests.
+    /// Text of `ids`, special tokens included.
     pub fn decode(&self, ids: &[i64]) -> Result<String> {
         let ids: Vec<u32> = ids
             .iter()

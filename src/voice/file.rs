@@ -98,9 +98,23 @@ pub fn write(path: &Path, voice: &Voice, bins: usize) -> Result<()> {
         .and_then(|()| file.as_file().sync_all())
         .map_err(|e| failed(e.to_string()))?;
     file.persist(path).map_err(|e| failed(e.to_string()))?;
-    std::fs::File::open(dir)
-        .and_then(|d| d.sync_all())
-        .map_err(|e| failed(e.to_string()))
+    flush(dir).map_err(|e| failed(e.to_string()))
+}
+
+/// Removes a voice file, so that it is gone after a crash too. One that is gone already is no error.
+pub fn remove(path: &Path) -> Result<()> {
+    let removed = match std::fs::remove_file(path) {
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        removed => removed,
+    };
+    removed
+        .and_then(|()| path.parent().map_or(Ok(()), flush))
+        .map_err(|e| Error::internal(&format!("removing {}", path.display()), e))
+}
+
+/// Names in a directory are on disk only after this.
+fn flush(dir: &Path) -> std::io::Result<()> {
+    std::fs::File::open(dir).and_then(|d| d.sync_all())
 }
 
 fn serialize(voice: &Voice, bins: usize) -> Result<Vec<u8>, safetensors::SafeTensorError> {

@@ -1,10 +1,13 @@
-//! Speakers: what the model needs to sound like one, where saved ones live, and recent prompts kept for reuse.
+//! Speakers: what the model needs to sound like one, where saved ones live, those that CosyVoice itself saved, and recent
+//! prompts kept for reuse.
 mod cache;
 mod file;
+pub mod spk2info;
 mod store;
 
 pub use cache::PromptCache;
-pub use store::VoiceStore;
+pub use spk2info::SpeakerFile;
+pub use store::{Known, VoiceStore};
 
 /// A speaker, ready for the model.
 #[derive(Debug, Clone, PartialEq)]

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::{Mutex, RwLock};
 use sha2::{Digest, Sha256};
@@ -12,10 +13,23 @@ use crate::model::Bundle;
 use crate::model::bundle::hex;
 use crate::{Error, Result, limits};
 
+/// A voice of the store.
+#[derive(Debug, Clone)]
+pub struct Known {
+    /// The voice.
+    pub voice: Arc<Voice>,
+    /// Comes with the model (true) or was saved (false).
+    pub built_in: bool,
+    /// Another one whenever the id sounds another way: two voices saved under one id differ in it, a renamed one has
+    /// what it had.
+    pub revision: u64,
+}
+
 /// Built-in and saved voices.
 pub struct VoiceStore {
     built_in: Vec<Arc<Voice>>,
-    saved: RwLock<BTreeMap<String, Arc<Voice>>>,
+    saved: RwLock<BTreeMap<String, Known>>,
+    revisions: AtomicU64,
     dir: PathBuf,
     bins: usize,
     model: String,
@@ -41,6 +55,7 @@ impl VoiceStore {
         let store = Self {
             built_in,
             saved: RwLock::default(),
+            revisions: AtomicU64::default(),
             dir: dir.to_path_buf(),
             bins: bundle.manifest.mel.bins,
             model: bundle.manifest.voice_space(),
@@ -67,7 +82,7 @@ impl VoiceStore {
                     tracing::warn!(voice = voice.id, "saved voice belongs to another model; left out");
                 }
                 Ok(voice) => {
-                    saved.insert(voice.id.clone(), Arc::new(voice));
+                    saved.insert(voice.id.clone(), self.new_revision(voice));
                 }
                 Err(error) => tracing::warn!(%error, "saved voice cannot be read; left out"),
             }
@@ -76,8 +91,19 @@ impl VoiceStore {
     }
 
     /// The voice of that id.
+    ///
+    /// # Errors
+    /// [`Error::UnknownVoice`].
     pub fn get(&self, id: &str) -> Result<Arc<Voice>> {
-        let built_in = || self.built_in.iter().find(|v| v.id == id).cloned();
+        self.known(id).map(|known| known.voice)
+    }
+
+    /// Likewise, with what the store knows of it.
+    ///
+    /// # Errors
+    /// [`Error::UnknownVoice`].
+    pub fn known(&self, id: &str) -> Result<Known> {
+        let built_in = || self.built_in.iter().find(|v| v.id == id).map(of_bundle);
         let saved = || self.saved.read().get(id).cloned();
         built_in().or_else(saved).ok_or_else(|| {
             let shown: String = id.chars().take(limits::VOICE_ID_CHARS).collect();
@@ -87,14 +113,11 @@ impl VoiceStore {
         })
     }
 
-    /// (voice, is built in) of all: the bundle's in its order, then the saved ones by id.
-    pub fn list(&self) -> Vec<(Arc<Voice>, bool)> {
+    /// All voices: the bundle's in its order, then the saved ones by id.
+    pub fn list(&self) -> Vec<Known> {
         let saved = self.saved.read();
-        self.built_in
-            .iter()
-            .map(|v| (v.clone(), true))
-            .chain(saved.values().map(|v| (v.clone(), false)))
-            .collect()
+        let built_in = self.built_in.iter().map(of_bundle);
+        built_in.chain(saved.values().cloned()).collect()
     }
 
     /// Whether `id` may be saved: a well-formed id that shadows no built-in voice, and room for one more.
@@ -132,33 +155,84 @@ impl VoiceStore {
     }
 
     /// Saves a voice, replacing one of its id. Blocks on the disk.
-    pub fn save(&self, mut voice: Voice) -> Result<Arc<Voice>> {
+    pub fn save(&self, mut voice: Voice) -> Result<Known> {
         let _writer = self.writing.lock();
         self.check_id(&voice.id)?;
         voice.model.clone_from(&self.model);
-        file::write(&self.file(&voice.id), &voice, self.bins)?;
-        let voice = Arc::new(voice);
-        self.saved.write().insert(voice.id.clone(), voice.clone());
-        Ok(voice)
+        let known = self.new_revision(voice);
+        self.put(known.clone())?;
+        Ok(known)
+    }
+
+    /// Gives a saved voice another name to show. Blocks on the disk.
+    ///
+    /// # Errors
+    /// [`Error::UnknownVoice`]; [`Error::Invalid`] for a built-in voice.
+    pub fn rename(&self, id: &str, name: &str) -> Result<Known> {
+        let _writer = self.writing.lock();
+        let old = self.changeable(id, "renamed")?;
+        let voice = Voice {
+            name: name.to_owned(),
+            ..(*old.voice).clone()
+        };
+        let renamed = Known {
+            voice: Arc::new(voice),
+            ..old
+        };
+        self.put(renamed.clone())?;
+        Ok(renamed)
     }
 
     /// Removes a saved voice. Blocks on the disk.
-    pub fn remove(&self, id: &str) -> Result<()> {
+    ///
+    /// # Errors
+    /// [`Error::UnknownVoice`]; [`Error::Invalid`] for a built-in voice.
+    pub fn remove(&self, id: &str) -> Result<Known> {
         let _writer = self.writing.lock();
-        if self.built_in.iter().any(|v| v.id == id) {
+        let old = self.changeable(id, "removed")?;
+        file::remove(&self.file(id))?;
+        self.saved.write().remove(id);
+        Ok(old)
+    }
+
+    /// Writes a voice, then makes it known.
+    fn put(&self, known: Known) -> Result<()> {
+        let id = known.voice.id.clone();
+        file::write(&self.file(&id), &known.voice, self.bins)?;
+        self.saved.write().insert(id, known);
+        Ok(())
+    }
+
+    /// A voice that may be `changed`: a saved one.
+    fn changeable(&self, id: &str, changed: &str) -> Result<Known> {
+        let known = self.known(id)?;
+        if known.built_in {
             return Err(Error::Invalid(format!(
-                "spk_id: \"{id}\" is a built-in voice and cannot be removed"
+                "spk_id: \"{id}\" is a built-in voice and cannot be {changed}"
             )));
         }
-        self.get(id)?;
-        std::fs::remove_file(self.file(id)).map_err(|e| Error::internal("removing a voice", e))?;
-        self.saved.write().remove(id);
-        Ok(())
+        Ok(known)
+    }
+
+    fn new_revision(&self, voice: Voice) -> Known {
+        Known {
+            voice: Arc::new(voice),
+            built_in: false,
+            revision: self.revisions.fetch_add(1, Ordering::Relaxed) + 1,
+        }
     }
 
     /// Ids are any script, so a file is named by a hash of its id; the id itself is inside.
     fn file(&self, id: &str) -> PathBuf {
         let digest = Sha256::digest(id.as_bytes());
         self.dir.join(format!("{}.safetensors", hex(&digest[..16])))
+    }
+}
+
+fn of_bundle(voice: &Arc<Voice>) -> Known {
+    Known {
+        voice: voice.clone(),
+        built_in: true,
+        revision: 0,
     }
 }

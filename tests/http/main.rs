@@ -10,8 +10,16 @@
 
 mod bench;
 mod client;
+mod inference;
+mod live;
+#[path = "../support/live_client.rs"]
+mod live_client;
 mod load;
+mod manage;
+mod openai;
 mod server;
 mod speech;
+#[path = "../support/torch_writer.rs"]
+mod torch_writer;
 mod vc;
 mod voices;

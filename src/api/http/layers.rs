@@ -3,7 +3,7 @@
 use std::{any::Any, convert::Infallible, sync::Arc, time::Instant};
 
 use axum::{
-    Json, Router,
+    Router,
     body::{Body, HttpBody},
     extract::{FromRequestParts, Request, State},
     http::{
@@ -15,6 +15,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use http_body_util::BodyExt;
+use parking_lot::Mutex;
 use tower_http::{
     catch_panic::CatchPanicLayer,
     cors::{AllowHeaders, AllowMethods, AllowOrigin, CorsLayer},
@@ -24,8 +25,8 @@ use tracing::Instrument;
 use crate::{
     api::{
         ApiState,
-        error::{ApiError, ErrorBody, Fault},
-        http::{body::BodyBudget, unread::Unread},
+        error::{self, ApiError, Fault, fault_detail},
+        http::{body::BodyBudget, openai, unread::Unread},
     },
     limits,
 };
@@ -155,17 +156,23 @@ pub async fn track(request: Request, next: Next) -> Response {
     }
     if let Some(Fault(cause)) = response.extensions_mut().remove() {
         span.in_scope(|| tracing::error!(cause, "request failed"));
-        let detail = format!(
-            "internal error; the server's log has its cause under id {}",
-            id.as_str()
-        );
+        let told = error::answer(response.status(), fault_detail(id.as_str()));
         let (mut parts, _) = response.into_parts();
         parts.headers.remove(CONTENT_LENGTH);
-        let (_, body) = Json(ErrorBody { detail }).into_response().into_parts();
+        let (told, body) = told.into_parts();
+        parts.extensions.extend(told.extensions);
         response = Response::from_parts(parts, body);
+    }
+    if openai::errors::speaks_for(&line.path) {
+        response = openai::errors::dress(response);
     }
     if let Ok(value) = HeaderValue::from_str(id.as_str()) {
         response.headers_mut().insert(X_REQUEST_ID, value);
+    }
+    line.status = response.status().as_u16();
+    if let Some(held) = response.extensions_mut().remove::<HeldLine>() {
+        held.0.lock().replace(line);
+        return response;
     }
     // Counting the bytes hides the body's size from what follows, so the length is written down before.
     if let Some(length) = response.body().size_hint().exact() {
@@ -174,7 +181,6 @@ pub async fn track(request: Request, next: Next) -> Response {
             .entry(CONTENT_LENGTH)
             .or_insert_with(|| length.into());
     }
-    line.status = response.status().as_u16();
     response.map(|body| {
         Body::new(body.map_frame(move |frame| {
             // A method call, so that the closure owns the whole line and drops it with the body.
@@ -182,6 +188,20 @@ pub async fn track(request: Request, next: Next) -> Response {
             frame
         }))
     })
+}
+
+/// The access line of a connection that goes on after its answer, which brings this as an extension: it is written when
+/// the last of its holders is dropped.
+#[derive(Clone, Default)]
+pub(crate) struct HeldLine(Arc<Mutex<Option<AccessLine>>>);
+
+impl HeldLine {
+    /// Counts bytes that went out.
+    pub fn count(&self, bytes: usize) {
+        if let Some(line) = &mut *self.0.lock() {
+            line.count(bytes as u64);
+        }
+    }
 }
 
 /// Written when dropped: at the end of the body, or when the client left.

@@ -3,8 +3,8 @@
 use axum::Json;
 use utoipa::OpenApi;
 
-use super::{root, tts, upload, vc, voices};
-use crate::api::wire;
+use super::{inference, openai, preview, root, tts, upload, vc, voices};
+use crate::api::{wire, ws};
 
 /// Every route and schema.
 #[derive(OpenApi)]
@@ -14,10 +14,20 @@ use crate::api::wire;
         root::welcome, root::health, root::ready,
         voices::available_spks, voices::clone, upload::upload_audio,
         tts::sft, tts::sft_pcm, tts::zero_shot, tts::cross_lingual, tts::instruct, vc::convert,
+        openai::speech::create, openai::lists::models, openai::lists::one_model, openai::lists::voices,
+        ws::connect,
+        inference::sft, inference::sft_by_get, inference::zero_shot, inference::cross_lingual,
+        inference::instruct, inference::instruct_by_get, inference::instruct2,
+        voices::voices, voices::voice, voices::rename, voices::remove, voices::import, preview::preview,
     ),
-    components(schemas(wire::ZeroShotForm, wire::CrossLingualForm, wire::ConvertForm, wire::CloneForm, wire::UploadForm)),
+    components(schemas(
+        wire::ZeroShotForm, wire::CrossLingualForm, wire::ConvertForm, wire::CloneForm, wire::UploadForm,
+        wire::Instruct2Form, wire::ImportForm,
+    )),
     tags(
         (name = "speech", description = "Speech from text, and from speech"),
+        (name = "openai", description = "OpenAI's speech API"),
+        (name = "basic", description = "The basic inference API: forms in, bare samples out"),
         (name = "voices", description = "Voices and recordings"),
         (name = "service", description = "The server itself"),
     )

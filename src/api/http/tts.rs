@@ -77,7 +77,11 @@ pub async fn sft_pcm(
     speak_sft(&state, &id, request, delivery, AudioFormat::L16).await
 }
 
-async fn speak_sft(
+/// Speaks what was asked for with a known voice.
+///
+/// # Errors
+/// 400 naming a field that is empty or too long; as [`speech::answer`].
+pub(super) async fn speak_sft(
     state: &ApiState,
     id: &RequestId,
     request: SftRequest,
@@ -183,15 +187,27 @@ pub async fn instruct(
     request: Request,
 ) -> Result<Response, ApiError> {
     let request = body::json::<InstructRequest>(request).await?;
+    let delivery = Delivery::new(request.stream, request.speed, request.seed)?;
+    speak_instruct(&state, &id, request, delivery, AudioFormat::Mp3).await
+}
+
+/// Speaks what was asked for with a known voice and an instruction.
+///
+/// # Errors
+/// As [`speak_sft`].
+pub(super) async fn speak_instruct(
+    state: &ApiState,
+    id: &RequestId,
+    request: InstructRequest,
+    delivery: Delivery,
+    format: AudioFormat,
+) -> Result<Response, ApiError> {
     let InstructRequest {
         tts_text,
         spk_id,
         instruct_text,
-        stream,
-        speed,
-        seed,
+        ..
     } = request;
-    let delivery = Delivery::new(stream, speed, seed)?;
     check_text("tts_text", &tts_text, limits::TTS_TEXT_CHARS)?;
     check_text("spk_id", &spk_id, limits::VOICE_ID_CHARS)?;
     check_text("instruct_text", &instruct_text, limits::PROMPT_TEXT_CHARS)?;
@@ -199,7 +215,7 @@ pub async fn instruct(
         voice: spk_id,
         instruct_text,
     };
-    speech::answer(&state, &id, tts_text, mode, delivery, AudioFormat::Mp3).await
+    speech::answer(state, id, tts_text, mode, delivery, format).await
 }
 
 /// The request's recording: the file where one came, else the base64 field.

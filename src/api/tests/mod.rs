@@ -2,9 +2,13 @@
 mod cors;
 pub(crate) mod fake;
 mod forms;
+mod inference;
+mod openai;
 mod service;
 mod speech;
 mod vc;
+mod voices;
+pub(crate) mod ws;
 
 use std::sync::Arc;
 

@@ -96,10 +96,19 @@ async fn the_document_has_every_route() {
         "/tts/vc",
         "/clone",
         "/upload_audio",
+        "/v1/audio/speech",
     ] {
         assert!(document["paths"][path]["post"].is_object(), "{path}");
     }
-    for path in ["/", "/available_spks", "/health", "/ready"] {
+    for path in [
+        "/",
+        "/available_spks",
+        "/health",
+        "/ready",
+        "/v1/models",
+        "/v1/models/{id}",
+        "/v1/audio/voices",
+    ] {
         assert!(document["paths"][path]["get"].is_object(), "{path}");
     }
     let zero_shot = &document["paths"]["/tts/zero_shot"]["post"]["requestBody"]["content"];

@@ -126,9 +126,11 @@ async fn fields_that_are_wrong_are_named() {
     post(&app, "/tts", json!({"tts_text": "hi"}))
         .await
         .refused(400, "missing field `spk_id`");
-    post(&app, "/tts", json!(["hi"]))
-        .await
-        .refused(400, "body: must be a JSON object");
+    for array in [json!(["hi"]), json!(["hi", "中文女", false, 1.0, 7])] {
+        post(&app, "/tts", array)
+            .await
+            .refused(400, "body: must be a JSON object");
+    }
     post(&app, "/tts", json!("hi"))
         .await
         .refused(400, "body: must be a JSON object");

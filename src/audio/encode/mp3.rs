@@ -6,7 +6,7 @@ use mp3lame_encoder::{
     Bitrate, Builder, Encoder, FlushGap, Mode, MonoPcm, Quality, max_required_buffer_size,
 };
 
-use super::{AudioEncoder, AudioFormat};
+use super::{AudioEncoder, AudioFormat, clipped};
 use crate::{Error, Result};
 
 /// Samples given to LAME at a time: bounds its output buffer.
@@ -20,10 +20,11 @@ const FLUSH_BYTES: usize = 7_200;
 /// LAME lowers the level to 95% (-0.45 dB), headroom for the overshoots of its quantisation; every service that encodes
 /// with LAME sounds so.
 ///
-/// The stream has no Info/Xing frame: such a frame stands first and states the length, which is not known while
+/// A stream has no Info/Xing frame: such a frame stands first and states the length, which is not known while
 /// streaming. So it starts with the codec's own delay, about 1105 samples (46 ms at 24 kHz) of near silence.
 pub struct Mp3Encoder {
     lame: Encoder,
+    info_frame: bool,
 }
 
 impl Mp3Encoder {
@@ -33,6 +34,15 @@ impl Mp3Encoder {
     /// [`Error::Internal`] when MP3 does not know the rate, or memory is short.
     pub fn new(sample_rate: u32) -> Result<Self> {
         Self::build(sample_rate, false)
+    }
+
+    /// A file at `sample_rate` hertz: it begins with room for an Info frame, which is the [`AudioEncoder::heading`] and
+    /// by which decoders give back exactly the samples' length.
+    ///
+    /// # Errors
+    /// As [`Mp3Encoder::new`].
+    pub fn of_file(sample_rate: u32) -> Result<Self> {
+        Self::build(sample_rate, true)
     }
 
     fn build(sample_rate: u32, info_frame: bool) -> Result<Self> {
@@ -49,6 +59,7 @@ impl Mp3Encoder {
         lame.set_to_write_vbr_tag(info_frame).map_err(fault)?;
         Ok(Mp3Encoder {
             lame: lame.build().map_err(fault)?,
+            info_frame,
         })
     }
 }
@@ -60,16 +71,12 @@ impl AudioEncoder for Mp3Encoder {
 
     fn encode(&mut self, samples: &[f32]) -> Result<Vec<u8>> {
         let mut out = Vec::new();
-        let mut clipped = Vec::with_capacity(samples.len().min(BLOCK));
+        let mut pcm = Vec::with_capacity(samples.len().min(BLOCK));
         for block in samples.chunks(BLOCK) {
-            clipped.clear();
-            clipped.extend(
-                block
-                    .iter()
-                    .map(|x| if x.is_nan() { 0.0 } else { x.clamp(-1.0, 1.0) }),
-            );
+            pcm.clear();
+            pcm.extend(block.iter().map(|x| clipped(*x)));
             out.reserve(max_required_buffer_size(block.len()));
-            let taken = self.lame.encode_to_vec(MonoPcm(&clipped[..]), &mut out);
+            let taken = self.lame.encode_to_vec(MonoPcm(&pcm[..]), &mut out);
             taken.map_err(|e| Error::internal("MP3 encoding", e))?;
         }
         Ok(out)
@@ -81,17 +88,12 @@ impl AudioEncoder for Mp3Encoder {
         taken.map_err(|e| Error::internal("ending the MP3 stream", e))?;
         Ok(out)
     }
-}
 
-/// A whole MP3 file with an Info frame, by which decoders give back exactly the samples' length.
-pub(super) fn whole(sample_rate: u32, samples: &[f32]) -> Result<Vec<u8>> {
-    let mut encoder = Mp3Encoder::build(sample_rate, true)?;
-    let mut out = encoder.encode(samples)?;
-    out.extend(encoder.finish()?);
-    // LAME leaves room for the Info frame at the start of the stream, to be filled in at the end.
-    let mut info = Vec::with_capacity(encoder.lame.lame_tag_size());
-    if encoder.lame.lame_tag_encode_to_vec(&mut info).is_some() && info.len() <= out.len() {
-        out[..info.len()].copy_from_slice(&info);
+    fn heading(&mut self) -> Result<Option<Vec<u8>>> {
+        if !self.info_frame {
+            return Ok(None);
+        }
+        let mut info = Vec::with_capacity(self.lame.lame_tag_size());
+        Ok(self.lame.lame_tag_encode_to_vec(&mut info).map(|_| info))
     }
-    Ok(out)
 }

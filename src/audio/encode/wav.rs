@@ -1,6 +1,6 @@
 //! RIFF/WAVE with 16-bit samples, as a stream or as a file.
 
-use super::{AudioEncoder, AudioFormat, L16Encoder, i16_sample};
+use super::{AudioEncoder, AudioFormat, L16Encoder};
 use crate::Result;
 
 /// Bytes of the header: RIFF, fmt and the head of data.
@@ -26,11 +26,6 @@ fn header(sample_rate: u32, data: Option<u32>) -> Vec<u8> {
     out
 }
 
-/// The header of a finished file of so many samples, to be put over that of the stream it was written as.
-pub fn wav_header(sample_rate: u32, samples: usize) -> Vec<u8> {
-    header(sample_rate, data_bytes(samples))
-}
-
 /// Bytes of so many samples, where a header can name them.
 fn data_bytes(samples: usize) -> Option<u32> {
     u32::try_from(samples * 2)
@@ -42,6 +37,7 @@ fn data_bytes(samples: usize) -> Option<u32> {
 #[derive(Debug, Clone)]
 pub struct WavEncoder {
     sample_rate: u32,
+    samples: usize,
     started: bool,
 }
 
@@ -50,6 +46,7 @@ impl WavEncoder {
     pub fn new(sample_rate: u32) -> Self {
         WavEncoder {
             sample_rate,
+            samples: 0,
             started: false,
         }
     }
@@ -70,6 +67,7 @@ impl AudioEncoder for WavEncoder {
 
     fn encode(&mut self, samples: &[f32]) -> Result<Vec<u8>> {
         let mut out = self.start();
+        self.samples += samples.len();
         out.extend(L16Encoder.encode(samples)?);
         Ok(out)
     }
@@ -77,11 +75,8 @@ impl AudioEncoder for WavEncoder {
     fn finish(&mut self) -> Result<Vec<u8>> {
         Ok(self.start())
     }
-}
 
-/// A whole WAV file.
-pub(super) fn whole(sample_rate: u32, samples: &[f32]) -> Vec<u8> {
-    let mut out = wav_header(sample_rate, samples.len());
-    out.extend(samples.iter().flat_map(|x| i16_sample(*x).to_le_bytes()));
-    out
+    fn heading(&mut self) -> Result<Option<Vec<u8>>> {
+        Ok(Some(header(self.sample_rate, data_bytes(self.samples))))
+    }
 }

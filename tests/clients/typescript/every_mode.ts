@@ -1,0 +1,103 @@
+// Calls every mode through the generated client and leaves what it heard in a directory:
+//     node every_mode.js http://127.0.0.1:5000 words.json recording.wav DIRECTORY
+import { readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+
+import {
+  cloneVoice,
+  convertSpeech,
+  greet,
+  health,
+  listSpeakers,
+  ready,
+  speak,
+  speakCrossLingual,
+  speakInstruct,
+  speakPcm,
+  speakZeroShot,
+  uploadAudio,
+} from "./cosyserve";
+import { client } from "./cosyserve/client.gen";
+
+interface Words {
+  mandarin: string;
+  mandarinToo: string;
+  english: string;
+  instruction: string;
+  seed: number;
+  woman: string;
+  englishMan: string;
+  clone: string;
+}
+
+interface Answer {
+  data?: unknown;
+  error?: unknown;
+  response?: Response;
+}
+
+function expect(holds: boolean, what: string): asserts holds {
+  if (!holds) throw new Error(what);
+}
+
+/** The audio of an answer, which must have succeeded. */
+async function audio(answer: Promise<Answer>): Promise<Blob> {
+  const { data, error, response } = await answer;
+  expect(response?.status === 200, `${response?.url} answered ${response?.status}: ${JSON.stringify(error)}`);
+  expect(data instanceof Blob, `${response.url} gave no bytes`);
+  return data;
+}
+
+async function main(base: string, wordsFile: string, recordingFile: string, directory: string): Promise<void> {
+  const words = JSON.parse(readFileSync(wordsFile, "utf8")) as Words;
+  const recording = readFileSync(recordingFile);
+  const file = new File([recording], "me.wav", { type: "audio/wav" });
+  client.setConfig({ baseUrl: base });
+  const { seed, woman, mandarin, mandarinToo } = words;
+  const keep = async (name: string, answer: Promise<Answer>) => {
+    writeFileSync(join(directory, name), Buffer.from(await (await audio(answer)).arrayBuffer()));
+  };
+
+  const sft = { tts_text: mandarin, spk_id: woman, seed };
+  await keep("speak.mp3", speak({ body: sft }));
+  const pcm = await speakPcm({ body: sft, parseAs: "blob" });
+  expect(pcm.response?.headers.get("x-sample-rate") === "24000", "the rate is named");
+  await keep("speak_pcm.pcm", Promise.resolve(pcm));
+
+  const zeroShot = { tts_text: mandarinToo, prompt_text: mandarin, seed };
+  const encoded = recording.toString("base64");
+  await keep("zero_shot_json.mp3", speakZeroShot({ body: { ...zeroShot, prompt_audio_base64: encoded } }));
+  await keep("zero_shot_form.mp3", speakZeroShot({ body: { ...zeroShot, prompt_wav: file } }));
+  await keep("cross_lingual.mp3", speakCrossLingual({ body: { tts_text: words.english, prompt_wav: file, seed } }));
+  await keep("instruct.mp3", speakInstruct({ body: { ...sft, instruct_text: words.instruction } }));
+  await keep("convert.mp3", convertSpeech({ body: { source_wav: file, spk_id: words.englishMan, seed } }));
+
+  // Streamed: the answer's own body, read as it comes.
+  const streamed = await speak({ body: { ...sft, stream: true }, parseAs: "stream" });
+  expect(streamed.data instanceof ReadableStream, "a stream can be read");
+  const pieces: Uint8Array[] = [];
+  for await (const piece of streamed.data as ReadableStream<Uint8Array>) pieces.push(piece);
+  writeFileSync(join(directory, "streamed.mp3"), Buffer.concat(pieces));
+
+  const cloned = await cloneVoice({ body: { spk_id: words.clone, prompt_text: mandarin, prompt_audio: file } });
+  expect(cloned.data?.spk_id === words.clone, "the clone is named");
+  const voices = await listSpeakers();
+  expect(voices.data?.speakers.some((voice) => voice.spk_id === words.clone) === true, "the clone is listed");
+  await keep("clone.mp3", speak({ body: { tts_text: mandarinToo, spk_id: words.clone, seed } }));
+
+  const uploaded = await uploadAudio({ body: { file } });
+  expect(uploaded.data?.audio_base64 === encoded, "an upload comes back");
+  expect(((await greet()).data?.message.length ?? 0) > 0, "a greeting");
+  expect((await health()).data?.status === "ok", "healthy");
+  expect((await ready()).data?.status === "ready", "ready");
+
+  const refused = await speak({ body: { ...sft, tts_text: "" } });
+  expect(refused.error?.detail.includes("tts_text") === true, "a refusal is typed and names the field");
+}
+
+const [base, wordsFile, recordingFile, directory] = process.argv.slice(2);
+expect(base !== undefined && wordsFile !== undefined && recordingFile !== undefined && directory !== undefined, "usage");
+main(base, wordsFile, recordingFile, directory).catch((error: unknown) => {
+  console.error(error);
+  process.exit(1);
+});
