@@ -251,3 +251,27 @@ pub const HEAP_BLOCK_BYTES: i32 = 1 << 20;
 pub const HEAP_END_BYTES: i32 = 16 << 20;
 /// How often a request that waits for a stage looks whether anybody still wants its answer.
 pub const CANCEL_POLL: Duration = Duration::from_millis(50);
+/// Bytes of one gRPC message of a client: a recording of two minutes before trimming, and texts.
+pub const GRPC_MESSAGE_BYTES: usize = 4 << 20;
+/// Bytes of one to the services of health and reflection.
+pub const GRPC_PROBE_BYTES: usize = 16 << 10;
+/// Bytes of audio in one gRPC message of the server (1.4 s at 24 kHz).
+pub const GRPC_AUDIO_BYTES: usize = 64 << 10;
+/// Time a client takes to send the message of a gRPC call.
+pub const GRPC_MESSAGE_TIME: Duration = Duration::from_secs(30);
+/// Live gRPC calls that are open at once.
+pub const GRPC_LIVE_CALLS: usize = 512;
+/// Time between two utterances of a live gRPC call.
+pub const GRPC_LIVE_IDLE: Duration = Duration::from_secs(600);
+/// Calls at once on one gRPC connection; more wait with their client.
+pub const GRPC_STREAMS: u32 = 128;
+/// Bytes of the metadata of a gRPC call.
+pub const GRPC_METADATA_BYTES: u32 = 16 << 10;
+/// Bytes of one gRPC answer that wait for the network; then no more of it is made.
+pub const GRPC_SEND_BYTES: usize = 64 << 10;
+/// Silence after which the client of a gRPC connection is asked whether it is there.
+pub const GRPC_KEEP_ALIVE: Duration = Duration::from_secs(30);
+/// Time it takes to answer; then its connection is closed.
+pub const GRPC_KEEP_ALIVE_ANSWER: Duration = Duration::from_secs(20);
+/// Time a gRPC client takes for each of TLS's handshake and HTTP/2's preface.
+pub const GRPC_GREETING: Duration = Duration::from_secs(10);

@@ -17,17 +17,22 @@ use tokio::{
     sync::Semaphore,
     time::timeout,
 };
+use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
 use self::stall::StallGuard;
+pub use self::tls::TlsFiles;
 use crate::{
     Error, Result,
-    api::{ApiOptions, ApiState, http::router},
+    api::{ApiOptions, ApiState, grpc, http::router},
     engine::{Engine, EngineOptions, ModelInfo},
     limits,
 };
 
+mod greeting;
+mod http2;
 mod stall;
+mod tls;
 
 /// Everything an operator chooses.
 #[derive(Debug, Clone)]
@@ -36,10 +41,21 @@ pub struct ServerOptions {
     pub host: String,
     /// Port to listen on; 0 takes a free one.
     pub port: u16,
+    /// The gRPC service; `None`: there is none.
+    pub grpc: Option<GrpcOptions>,
     /// The model and its bounds.
     pub engine: EngineOptions,
     /// The api's choices.
     pub api: ApiOptions,
+}
+
+/// Where the gRPC service is.
+#[derive(Debug, Clone)]
+pub struct GrpcOptions {
+    /// Port to listen on; 0 takes a free one.
+    pub port: u16,
+    /// TLS; `None`: in the clear.
+    pub tls: Option<TlsFiles>,
 }
 
 /// What is said once the server takes requests.
@@ -47,6 +63,8 @@ pub struct ServerOptions {
 pub struct Ready<'a> {
     /// Where it listens; the port is the real one.
     pub address: SocketAddr,
+    /// Where gRPC is served.
+    pub grpc: Option<SocketAddr>,
     /// What is loaded.
     pub model: &'a ModelInfo,
     /// Number of voices.
@@ -59,7 +77,7 @@ pub struct Ready<'a> {
 /// most [`limits::DRAIN_DEADLINE`] or until `hurry` is done.
 ///
 /// # Errors
-/// [`Error::Invalid`] when the address is taken or unknown; what [`Engine::load`] says.
+/// [`Error::Invalid`] when an address is taken or unknown, or a file of TLS is unusable; what [`Engine::load`] says.
 pub async fn run(
     options: ServerOptions,
     stop: impl Future<Output = ()>,
@@ -68,32 +86,45 @@ pub async fn run(
 ) -> Result<()> {
     let started = Instant::now();
     let mut stop = std::pin::pin!(stop);
-    // The address comes first: a port that is taken should be known before the model is loaded.
-    let wanted = format!("{}:{}", options.host, options.port);
-    let taken = |error| Error::Invalid(format!("cannot listen on {wanted}: {error}"));
-    let listener = TcpListener::bind((options.host.as_str(), options.port))
-        .await
-        .map_err(taken)?;
-    let address = listener.local_addr().map_err(taken)?;
+    // The addresses come first: a port that is taken should be known before the model is loaded.
+    let (listener, address) = listen(&options.host, options.port, "--port").await?;
+    let grpc_listener = match &options.grpc {
+        Some(grpc) => {
+            let tls = grpc.tls.as_ref().map(TlsFiles::acceptor).transpose()?;
+            Some((listen(&options.host, grpc.port, "--grpc-port").await?, tls))
+        }
+        None => None,
+    };
     let loading = tokio::task::spawn_blocking(move || Engine::load(options.engine));
     let engine = tokio::select! {
         loaded = loading => loaded.map_err(|error| Error::internal("loading the model", error))??,
         () = &mut stop => return Ok(()),
     };
+    let state = ApiState::new(engine.clone(), options.api);
+    let doors = [Doors::new(), Doors::new()];
+    let mut accepting = tokio::task::JoinSet::new();
+    let mut grpc_address = None;
+    if let Some(((listener, address), tls)) = grpc_listener {
+        let router = grpc::router(state.clone(), doors[1].closing.clone()).await?;
+        accepting.spawn(doors[1].clone().accept(listener, Serves::Grpc(router, tls)));
+        grpc_address = Some(address);
+    }
+    accepting.spawn(
+        doors[0]
+            .clone()
+            .accept(listener, Serves::Http(router(state.clone()))),
+    );
     ready(&Ready {
         address,
+        grpc: grpc_address,
         model: engine.model(),
         voices: engine.voices().len(),
         took: started.elapsed(),
     });
-
-    let state = ApiState::new(engine, options.api);
-    let doors = Doors::new();
-    let accepting = tokio::spawn(doors.clone().accept(listener, router(state.clone())));
+    drop(engine);
     stop.await;
     drain(&state, &doors, hurry).await;
-    accepting.abort();
-    let _ = accepting.await;
+    accepting.shutdown().await;
     // CUDA's driver ends before what is still loaded would, and a process that unloads then dies of it.
     let unloading = tokio::task::spawn_blocking(move || drop(state));
     if timeout(limits::UNLOAD_DEADLINE, unloading).await.is_err() {
@@ -102,8 +133,16 @@ pub async fn run(
     Ok(())
 }
 
+/// Listens on a port that `option` names.
+async fn listen(host: &str, port: u16, option: &str) -> Result<(TcpListener, SocketAddr)> {
+    let taken = |error| Error::Invalid(format!("cannot listen on {host}:{port} ({option}): {error}"));
+    let listener = TcpListener::bind((host, port)).await.map_err(taken)?;
+    let address = listener.local_addr().map_err(taken)?;
+    Ok((listener, address))
+}
+
 /// Refuses new work, lets running syntheses end and their last bytes go out.
-async fn drain(state: &ApiState, doors: &Doors, hurry: impl Future<Output = ()>) {
+async fn drain(state: &ApiState, doors: &[Doors], hurry: impl Future<Output = ()>) {
     tracing::info!(
         limit_s = limits::DRAIN_DEADLINE.as_secs(),
         "draining: new work is refused"
@@ -111,7 +150,7 @@ async fn drain(state: &ApiState, doors: &Doors, hurry: impl Future<Output = ()>)
     state.start_draining();
     let gently = async {
         state.speaker().drain(limits::DRAIN_DEADLINE).await;
-        doors.close().await;
+        futures::future::join_all(doors.iter().map(Doors::close)).await;
         state.sockets_closed().await;
     };
     tokio::select! {
@@ -123,7 +162,24 @@ async fn drain(state: &ApiState, doors: &Doors, hurry: impl Future<Output = ()>)
     }
 }
 
-/// The connections: how many, and when they are to end.
+/// What is served on a port.
+#[derive(Clone)]
+enum Serves {
+    Http(Router),
+    Grpc(Router, Option<TlsAcceptor>),
+}
+
+impl Serves {
+    /// Serves one connection to its end.
+    async fn serve(self, stream: TcpStream, closing: CancellationToken) {
+        match self {
+            Serves::Http(app) => serve(stream, app, closing).await,
+            Serves::Grpc(app, tls) => http2::serve(stream, app, tls, closing).await,
+        }
+    }
+}
+
+/// The connections of a port: how many, and when they are to end.
 #[derive(Clone)]
 struct Doors {
     room: Arc<Semaphore>,
@@ -139,7 +195,7 @@ impl Doors {
     }
 
     /// Serves every connection that comes, until closed.
-    async fn accept(self, listener: TcpListener, app: Router) {
+    async fn accept(self, listener: TcpListener, serves: Serves) {
         loop {
             let Ok(place) = self.room.clone().acquire_owned().await else {
                 return;
@@ -150,9 +206,9 @@ impl Doors {
             };
             match accepted {
                 Ok((stream, _peer)) => {
-                    let (app, closing) = (app.clone(), self.closing.clone());
+                    let (serves, closing) = (serves.clone(), self.closing.clone());
                     tokio::spawn(async move {
-                        serve(stream, app, closing).await;
+                        serves.serve(stream, closing).await;
                         drop(place);
                     });
                 }
@@ -173,7 +229,7 @@ impl Doors {
     }
 }
 
-/// Serves one connection to its end.
+/// Serves one connection that speaks HTTP/1 to its end.
 async fn serve(stream: TcpStream, app: Router, closing: CancellationToken) {
     // Audio goes out the moment it is made.
     let _ = stream.set_nodelay(true);

@@ -430,6 +430,40 @@ fn a_taken_port_is_told_before_the_model_is_loaded() {
 }
 
 #[test]
+fn a_taken_grpc_port_names_its_option() {
+    let data = tempfile::tempdir().unwrap();
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port().to_string();
+    let mut args = vec![
+        "serve",
+        "--host",
+        "127.0.0.1",
+        "--port",
+        "0",
+        "--grpc-port",
+        &port,
+    ];
+    fails(
+        data.path(),
+        &args,
+        1,
+        &format!("cannot listen on 127.0.0.1:{port} (--grpc-port)"),
+    );
+    args.extend([
+        "--grpc-tls-cert",
+        "/nowhere.pem",
+        "--grpc-tls-key",
+        "/nowhere.key",
+    ]);
+    fails(
+        data.path(),
+        &args,
+        1,
+        "--grpc-tls-cert /nowhere.pem: No such file",
+    );
+}
+
+#[test]
 fn help_teaches() {
     let data = tempfile::tempdir().unwrap();
     for args in [

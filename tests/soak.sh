@@ -19,7 +19,7 @@ cleanup() {
 }
 trap cleanup EXIT
 
-"$binary" serve --host 127.0.0.1 --port 0 --data-dir "$work/data" >"$work/ready" 2>"$work/log" &
+"$binary" serve --host 127.0.0.1 --port 0 --no-grpc --data-dir "$work/data" >"$work/ready" 2>"$work/log" &
 server=$!
 for _ in $(seq 600); do
   [ -s "$work/ready" ] && break

@@ -1,5 +1,7 @@
 //! How an error reaches an HTTP client: a status and `{"detail": "..."}`.
 
+use std::any::Any;
+
 use axum::{
     Json,
     http::{HeaderValue, StatusCode, header},
@@ -29,6 +31,13 @@ pub struct ApiError {
 /// Marks an answer whose cause belongs in the log only; `layers::track` takes it out again.
 #[derive(Debug, Clone)]
 pub(crate) struct Fault(pub String);
+
+/// What a panic said, for the log.
+pub(crate) fn panic_text(cause: &(dyn Any + Send)) -> String {
+    let text = cause.downcast_ref::<String>().map(String::as_str);
+    let text = text.or_else(|| cause.downcast_ref::<&str>().copied());
+    format!("panic: {}", text.unwrap_or("of unknown cause"))
+}
 
 /// The text of an error answer, for whoever puts it in other words.
 #[derive(Debug, Clone)]

@@ -14,7 +14,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
-use super::{ApiState, encoding::Encoding};
+use super::{ApiState, encoding::Encoding, error::ApiError};
 use crate::{
     Error, Result,
     audio::encode::AudioFormat,
@@ -29,6 +29,25 @@ pub struct LiveAudio {
     pub format: AudioFormat,
     /// The most of it that is sent before it is played; `None`: as fast as it is made and taken.
     pub ahead: Option<Duration>,
+}
+
+impl LiveAudio {
+    /// `ahead` in seconds.
+    ///
+    /// # Errors
+    /// 400 when `ahead` is out of range.
+    pub fn new(format: AudioFormat, ahead: Option<f64>) -> Result<Self, ApiError> {
+        let bounds = limits::LIVE_AHEAD_MIN..=limits::LIVE_AHEAD_MAX;
+        if let Some(ahead) = ahead.filter(|ahead| !bounds.contains(ahead)) {
+            let (min, max) = (bounds.start(), bounds.end());
+            let what = format!("must be between {min} and {max} seconds, not {ahead}");
+            return Err(ApiError::field("ahead", what));
+        }
+        Ok(Self {
+            format,
+            ahead: ahead.map(Duration::from_secs_f64),
+        })
+    }
 }
 
 /// What a session says: [`LiveEvent::Started`], then audio, and one of the others as the last. One that fails or is

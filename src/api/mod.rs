@@ -1,12 +1,14 @@
-//! Wire protocols over the engine, a folder each: `http`, `ws`; what they share lies here.
+//! Wire protocols over the engine, a folder each: `http`, `grpc`, `ws`; what they share lies here.
 //!
 //! The api knows no model: it turns a wire request into a [`crate::engine::SpeechRequest`], hands it to a [`Speaker`],
 //! and turns the samples that come back into a body. Nothing here blocks a thread: decoding, encoding and the parsing
 //! of large bodies run on the blocking pool, each with a bound in [`crate::limits`].
 
+pub mod access;
 pub mod auth;
 pub mod encoding;
 pub mod error;
+pub mod grpc;
 pub mod http;
 mod lax;
 pub mod live;

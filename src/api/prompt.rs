@@ -1,9 +1,11 @@
 //! Recordings in requests, decoded off the async threads, a bounded number at once.
 
+use bytes::Bytes;
+
 use super::{ApiState, error::ApiError};
 use crate::{
     Error,
-    audio::{base64, decode},
+    audio::{base64, decode, prompt::RATE_16K},
     engine::{PromptAudio, SourceAudio},
 };
 
@@ -14,6 +16,8 @@ pub enum Recording {
     File(Vec<u8>),
     /// Base64, perhaps a `data:` URL.
     Base64(String),
+    /// Samples at 16 kHz: 16 bit, little-endian, mono.
+    Samples(Bytes),
 }
 
 /// Decodes the recording of `field`.
@@ -62,12 +66,12 @@ async fn prepared<T: Send + 'static>(
     let permit = state.decodes().clone().acquire_owned().await.map_err(closed)?;
     let decoded = tokio::task::spawn_blocking(move || {
         let _permit = permit;
-        let bytes = match recording {
-            Recording::File(bytes) => bytes,
-            Recording::Base64(text) => base64::decode(&text, field)?,
+        let decoded = match recording {
+            Recording::File(bytes) => decode::decode(bytes, field)?,
+            Recording::Base64(text) => decode::decode(base64::decode(&text, field)?, field)?,
+            Recording::Samples(bytes) => decode::from_l16(&bytes, RATE_16K, field)?,
         };
         // Prepared here too: a request that waits for its turn holds what the model takes, whatever was uploaded.
-        let decoded = decode::decode(bytes, field)?;
         prepare(&decoded.samples, decoded.sample_rate, field)
     });
     decoded

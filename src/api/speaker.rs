@@ -16,6 +16,8 @@ use crate::{
 pub trait Speaker: Send + Sync + 'static {
     /// What is loaded.
     fn model(&self) -> &ModelInfo;
+    /// Syntheses at work at once; more wait.
+    fn concurrency(&self) -> usize;
     /// Built-in voices, then saved ones.
     fn voices(&self) -> Vec<VoiceInfo>;
     /// The voice of this id.
@@ -45,6 +47,10 @@ pub trait Speaker: Send + Sync + 'static {
 impl Speaker for Engine {
     fn model(&self) -> &ModelInfo {
         self.model()
+    }
+
+    fn concurrency(&self) -> usize {
+        self.concurrency()
     }
 
     fn voices(&self) -> Vec<VoiceInfo> {

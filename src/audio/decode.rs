@@ -66,6 +66,34 @@ pub fn decode(bytes: Vec<u8>, field: &str) -> Result<Decoded> {
     }
 }
 
+/// Samples that come without a file around them: 16 bit, little-endian, mono, at `sample_rate`.
+///
+/// # Errors
+/// [`Error::Invalid`], named by `field`: empty, or half a sample at the end; longer than
+/// [`limits::DECODED_MAX_SECONDS`].
+pub fn from_l16(bytes: &[u8], sample_rate: u32, field: &str) -> Result<Decoded> {
+    let invalid = |text: String| Err(Error::invalid(format!("{field}: {text}")));
+    if bytes.is_empty() {
+        return invalid("the recording is empty".into());
+    }
+    let (pairs, rest) = bytes.as_chunks::<2>();
+    if !rest.is_empty() {
+        let count = bytes.len();
+        return invalid(format!("{count} bytes are no whole number of 16-bit samples"));
+    }
+    if pairs.len() as f32 > limits::DECODED_MAX_SECONDS * sample_rate as f32 {
+        return invalid(format!(
+            "the recording is longer than {} s",
+            limits::DECODED_MAX_SECONDS
+        ));
+    }
+    let sample = |pair: &[u8; 2]| f32::from(i16::from_le_bytes(*pair)) / 32_768.0;
+    Ok(Decoded {
+        samples: pairs.iter().map(sample).collect(),
+        sample_rate,
+    })
+}
+
 type Attempt<T> = std::result::Result<T, String>;
 
 fn decode_inner(bytes: Vec<u8>) -> Attempt<Decoded> {
@@ -105,7 +133,7 @@ const UNKNOWN: &str =
 /// A decoder of packets: symphonia's, or of what it has none for.
 enum Decoder {
     Symphonia(Box<dyn AudioDecoder>),
-    Opus(OpusDecoder),
+    Opus(Box<OpusDecoder>),
 }
 
 impl Decoder {
@@ -153,9 +181,10 @@ fn open(bytes: Vec<u8>) -> Attempt<Opened> {
         check_channels(channels.count())?;
     }
     let decoder = match params.codec {
-        CODEC_ID_OPUS => Decoder::Opus(OpusDecoder::new(
-            params.extra_data.as_deref().unwrap_or_default(),
-        )?),
+        CODEC_ID_OPUS => {
+            let head = params.extra_data.as_deref().unwrap_or_default();
+            Decoder::Opus(Box::new(OpusDecoder::new(head)?))
+        }
         _ => {
             let decoders = symphonia::default::get_codecs();
             let decoder = decoders.make_audio_decoder(params, &AudioDecoderOptions::default());

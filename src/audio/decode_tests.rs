@@ -178,6 +178,22 @@ fn limits_and_faults_are_named() {
     assert!(matches!(decode(large, "f"), Err(Error::TooLarge(_))));
 }
 
+#[test]
+fn bare_samples_are_little_endian_and_whole() {
+    let bytes = [0, 0x40, 0xff, 0x7f, 0, 0x80];
+    let decoded = from_l16(&bytes, 16_000, "f").unwrap();
+    assert_eq!(decoded.samples, [0.5, 32_767.0 / 32_768.0, -1.0]);
+    assert_eq!(decoded.sample_rate, 16_000);
+    let text = |bytes: &[u8]| from_l16(bytes, 100, "prompt_audio").unwrap_err().to_string();
+    assert_eq!(text(&[]), "prompt_audio: the recording is empty");
+    assert_eq!(
+        text(&[1; 5]),
+        "prompt_audio: 5 bytes are no whole number of 16-bit samples"
+    );
+    assert!(text(&[1; 60_002]).contains("longer than 300 s"));
+    assert!(from_l16(&[1; 60_000], 100, "f").is_ok());
+}
+
 /// One valid file of each kind, to be damaged.
 fn seeds() -> &'static [Vec<u8>] {
     static SEEDS: OnceLock<Vec<Vec<u8>>> = OnceLock::new();

@@ -39,7 +39,7 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Serve the model over HTTP.
+    /// Serve the model over HTTP and gRPC.
     Serve(serve::ServeArgs),
     /// Speak a text to a file or to standard output.
     Say(say::SayArgs),
@@ -158,6 +158,9 @@ mod tests {
             vec!["cosyserve", "say", "hi", "-o", "a.wav", "--prompt-text", "x"],
             vec!["cosyserve", "serve", "--port", "70000"],
             vec!["cosyserve", "serve", "--max-conc", "0"],
+            vec!["cosyserve", "serve", "--grpc-port", "-1"],
+            vec!["cosyserve", "serve", "--grpc-tls-cert", "a.pem"],
+            vec!["cosyserve", "serve", "--grpc-tls-key", "a.pem"],
             vec!["cosyserve", "voices", "add", "a"],
             vec!["cosyserve", "bench", "--requests", "0"],
             vec!["cosyserve", "bench", "--rate", "0"],

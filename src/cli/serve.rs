@@ -1,6 +1,6 @@
 //! `cosyserve serve`.
 
-use std::io::Write;
+use std::{io::Write, path::PathBuf};
 
 use axum::http::HeaderValue;
 use clap::Args;
@@ -10,21 +10,22 @@ use super::options::ModelArgs;
 use crate::{
     Error, Result,
     api::{ApiKey, ApiOptions},
-    server::{self, Ready, ServerOptions},
+    server::{self, GrpcOptions, Ready, ServerOptions, TlsFiles},
 };
 
 const EXAMPLES: &str = "\
 Examples:
   cosyserve serve
-  cosyserve serve --host 127.0.0.1 --port 0           any free port; the ready line names it
+  cosyserve serve --host 127.0.0.1 --port 0 --grpc-port 0       any free ports; the ready line names them
   cosyserve serve --model models/CosyVoice2 --max-conc 8 --queue 32
   COSYSERVE_API_KEY=secret cosyserve serve --cors-origin https://app.example
+  cosyserve serve --grpc-tls-cert cert.pem --grpc-tls-key key.pem
   curl http://localhost:5000/tts -H 'Content-Type: application/json' \\
        -d '{\"tts_text\": \"你好\", \"spk_id\": \"中文女\"}' -o hello.mp3
 
 One line on standard output says when the server is ready; logs go to standard error.
-SIGTERM and SIGINT drain: new work is answered 503 while running speech ends. A second signal
-stops at once.";
+SIGTERM and SIGINT drain: new work is answered 503 (gRPC: UNAVAILABLE) while running speech ends. A
+second signal stops at once.";
 
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
@@ -49,6 +50,36 @@ pub struct ServeArgs {
         help_heading = "Network"
     )]
     port: u16,
+    /// Port of the gRPC service (openapi/cosyvoice.proto); 0 takes a free one
+    #[arg(
+        long,
+        env = "COSYSERVE_GRPC_PORT",
+        value_name = "PORT",
+        default_value_t = 50_001,
+        help_heading = "Network"
+    )]
+    grpc_port: u16,
+    /// Serve no gRPC
+    #[arg(long, env = "COSYSERVE_NO_GRPC", help_heading = "Network")]
+    no_grpc: bool,
+    /// Certificate of the gRPC service and those that vouch for it, PEM [default: no TLS]
+    #[arg(
+        long,
+        env = "COSYSERVE_GRPC_TLS_CERT",
+        value_name = "PATH",
+        requires = "grpc_tls_key",
+        help_heading = "Network"
+    )]
+    grpc_tls_cert: Option<PathBuf>,
+    /// Private key of that certificate, PEM
+    #[arg(
+        long,
+        env = "COSYSERVE_GRPC_TLS_KEY",
+        value_name = "PATH",
+        requires = "grpc_tls_cert",
+        help_heading = "Network"
+    )]
+    grpc_tls_key: Option<PathBuf>,
     /// Origin that browsers may call from (repeatable; * for any) [default: any]
     #[arg(
         long,
@@ -71,9 +102,15 @@ pub struct ServeArgs {
 }
 
 pub async fn run(args: ServeArgs) -> Result<()> {
+    let tls = args.grpc_tls_cert.zip(args.grpc_tls_key);
+    let grpc = GrpcOptions {
+        port: args.grpc_port,
+        tls: tls.map(|(certificate, key)| TlsFiles { certificate, key }),
+    };
     let options = ServerOptions {
         host: args.host,
         port: args.port,
+        grpc: (!args.no_grpc).then_some(grpc),
         engine: args.model.options()?,
         api: ApiOptions {
             cors_origins: origins(args.cors_origin),
@@ -104,9 +141,10 @@ fn origins(named: Vec<HeaderValue>) -> Vec<HeaderValue> {
 fn announce(ready: &Ready<'_>) {
     let model = ready.model;
     let mut out = std::io::stdout();
+    let grpc = ready.grpc.map(|address| format!("; gRPC on {address}"));
     let _ = writeln!(
         out,
-        "cosyserve {} ready on http://{}: model {} (generation {}, {}, {} Hz), {} voices, in {:.2} s",
+        "cosyserve {} ready on http://{}: model {} (generation {}, {}, {} Hz), {} voices, in {:.2} s{}",
         env!("CARGO_PKG_VERSION"),
         ready.address,
         model.name,
@@ -115,6 +153,7 @@ fn announce(ready: &Ready<'_>) {
         model.sample_rate,
         ready.voices,
         ready.took.as_secs_f32(),
+        grpc.unwrap_or_default(),
     );
     let _ = out.flush();
 }

@@ -31,6 +31,11 @@ impl Admission {
         }
     }
 
+    /// How many may be at work.
+    pub fn concurrency(&self) -> usize {
+        self.concurrency
+    }
+
     /// Refuses at once what would only be refused later, before any work is done for it.
     pub fn refuse_if_full(&self) -> Result<()> {
         if self.draining.load(Ordering::Acquire) {

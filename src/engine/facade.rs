@@ -123,6 +123,11 @@ impl Engine {
         &self.info
     }
 
+    /// Syntheses at work at once; more wait.
+    pub fn concurrency(&self) -> usize {
+        self.admission.concurrency()
+    }
+
     /// What is going on.
     pub fn status(&self) -> Status {
         Status {

@@ -17,6 +17,8 @@ use crate::api::tests::{
     ws::client::{Client, Heard},
 };
 
+mod grpc;
+
 struct Running {
     address: SocketAddr,
     state: ApiState,
@@ -29,7 +31,8 @@ async fn start() -> Running {
     let state = ApiState::new(fake.clone(), ApiOptions::default());
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let (address, doors) = (listener.local_addr().unwrap(), Doors::new());
-    tokio::spawn(doors.clone().accept(listener, router(state.clone())));
+    let serves = Serves::Http(router(state.clone()));
+    tokio::spawn(doors.clone().accept(listener, serves));
     Running {
         address,
         state,
@@ -164,7 +167,11 @@ async fn draining_waits_for_a_websocket_that_speaks() {
     let mut client = Client::open(&server.address.to_string(), "").await;
     client.start(json!({"spk_id": "中文女"})).await;
     assert_eq!(client.answer().await["type"], "started");
-    let draining = drain(&server.state, &server.doors, std::future::pending());
+    let draining = drain(
+        &server.state,
+        std::slice::from_ref(&server.doors),
+        std::future::pending(),
+    );
     let speaking = async {
         tokio::time::sleep(Duration::from_millis(200)).await;
         client.text("hello").await;

@@ -10,6 +10,7 @@
 
 mod bench;
 mod client;
+mod grpc;
 mod inference;
 mod live;
 #[path = "../support/live_client.rs"]

@@ -49,7 +49,16 @@ impl Server {
             command.env_remove(name);
         }
         command
-            .args(["serve", "--host", "127.0.0.1", "--port", "0", "--model"])
+            .args([
+                "serve",
+                "--host",
+                "127.0.0.1",
+                "--port",
+                "0",
+                "--grpc-port",
+                "0",
+                "--model",
+            ])
             .arg(bundle())
             .arg("--data-dir")
             .arg(data)

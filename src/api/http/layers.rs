@@ -1,38 +1,35 @@
 //! What lies around every route, from the outside in: request id and access line, CORS, panics, key, draining.
 
-use std::{any::Any, convert::Infallible, sync::Arc, time::Instant};
+use std::{any::Any, sync::Arc};
 
 use axum::{
     Router,
     body::{Body, HttpBody},
-    extract::{FromRequestParts, Request, State},
+    extract::{Request, State},
     http::{
-        HeaderMap, HeaderName, HeaderValue, StatusCode,
+        HeaderName, HeaderValue, StatusCode,
         header::{CONTENT_LENGTH, RETRY_AFTER},
-        request::Parts,
     },
     middleware::{self, Next},
     response::{IntoResponse, Response},
 };
 use http_body_util::BodyExt;
-use parking_lot::Mutex;
 use tower_http::{
     catch_panic::CatchPanicLayer,
     cors::{AllowHeaders, AllowMethods, AllowOrigin, CorsLayer},
 };
 use tracing::Instrument;
 
-use crate::{
-    api::{
-        ApiState,
-        error::{self, ApiError, Fault, fault_detail},
-        http::{body::BodyBudget, openai, unread::Unread},
-    },
-    limits,
+use crate::api::{
+    ApiState,
+    access::AccessLine,
+    error::{self, ApiError, Fault, fault_detail, panic_text},
+    http::{body::BodyBudget, openai, unread::Unread},
 };
 
-/// The request id's header.
-pub const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+pub(crate) use crate::api::access::HeldLine;
+pub use crate::api::access::{RequestId, X_REQUEST_ID};
+
 /// The seed's header.
 pub const X_SEED: HeaderName = HeaderName::from_static("x-seed");
 /// Hertz of a PCM answer.
@@ -78,11 +75,7 @@ fn cors(state: &ApiState) -> CorsLayer {
 }
 
 fn panicked(cause: Box<dyn Any + Send + 'static>) -> Response {
-    let text = cause.downcast_ref::<String>().map(String::as_str);
-    let text = text
-        .or_else(|| cause.downcast_ref::<&str>().copied())
-        .unwrap_or("of unknown cause");
-    ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, format!("panic: {text}")).into_response()
+    ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, panic_text(&*cause)).into_response()
 }
 
 /// Refuses a request without the API key, where one is set.
@@ -110,44 +103,12 @@ pub async fn admit(State(state): State<ApiState>, mut request: Request, next: Ne
     response
 }
 
-/// The id of a request: the client's own `X-Request-Id` where it is short and plain, else a new one.
-#[derive(Debug, Clone)]
-pub struct RequestId(Arc<str>);
-
-impl RequestId {
-    fn of(headers: &HeaderMap) -> Self {
-        let plain = |c: char| c.is_ascii_alphanumeric() || "-_.:".contains(c);
-        let own = headers.get(X_REQUEST_ID).and_then(|value| value.to_str().ok());
-        match own.filter(|id| (1..=limits::REQUEST_ID_CHARS).contains(&id.len()) && id.chars().all(plain)) {
-            Some(id) => Self(id.into()),
-            None => Self(uuid::Uuid::new_v4().to_string().into()),
-        }
-    }
-
-    /// The id itself.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl<S: Send + Sync> FromRequestParts<S> for RequestId {
-    type Rejection = Infallible;
-
-    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Infallible> {
-        Ok(parts
-            .extensions
-            .get::<RequestId>()
-            .cloned()
-            .unwrap_or_else(|| RequestId::of(&parts.headers)))
-    }
-}
-
 /// Gives the request its id, writes the access line once the whole answer has gone out, and keeps the cause of a 500
 /// in the log while the client gets the id to ask with.
 pub async fn track(request: Request, next: Next) -> Response {
     let id = RequestId::of(request.headers());
     let span = tracing::info_span!("request", id = id.as_str());
-    let mut line = AccessLine::new(&id, &request);
+    let mut line = AccessLine::new(&id, request.method().as_str(), request.uri().path(), CLIENT_LEFT);
     let (unread, mut request) = Unread::watch(request);
     request.extensions_mut().insert(id.clone());
     let mut response = next.run(request).instrument(span.clone()).await;
@@ -163,15 +124,15 @@ pub async fn track(request: Request, next: Next) -> Response {
         parts.extensions.extend(told.extensions);
         response = Response::from_parts(parts, body);
     }
-    if openai::errors::speaks_for(&line.path) {
+    if openai::errors::speaks_for(line.path()) {
         response = openai::errors::dress(response);
     }
     if let Ok(value) = HeaderValue::from_str(id.as_str()) {
         response.headers_mut().insert(X_REQUEST_ID, value);
     }
-    line.status = response.status().as_u16();
+    line.end(response.status().as_u16());
     if let Some(held) = response.extensions_mut().remove::<HeldLine>() {
-        held.0.lock().replace(line);
+        held.hold(line);
         return response;
     }
     // Counting the bytes hides the body's size from what follows, so the length is written down before.
@@ -188,58 +149,4 @@ pub async fn track(request: Request, next: Next) -> Response {
             frame
         }))
     })
-}
-
-/// The access line of a connection that goes on after its answer, which brings this as an extension: it is written when
-/// the last of its holders is dropped.
-#[derive(Clone, Default)]
-pub(crate) struct HeldLine(Arc<Mutex<Option<AccessLine>>>);
-
-impl HeldLine {
-    /// Counts bytes that went out.
-    pub fn count(&self, bytes: usize) {
-        if let Some(line) = &mut *self.0.lock() {
-            line.count(bytes as u64);
-        }
-    }
-}
-
-/// Written when dropped: at the end of the body, or when the client left.
-struct AccessLine {
-    id: RequestId,
-    method: axum::http::Method,
-    path: String,
-    started: Instant,
-    status: u16,
-    bytes: u64,
-}
-
-impl AccessLine {
-    fn new(id: &RequestId, request: &Request) -> Self {
-        Self {
-            id: id.clone(),
-            method: request.method().clone(),
-            path: request.uri().path().chars().take(200).collect(),
-            started: Instant::now(),
-            status: CLIENT_LEFT,
-            bytes: 0,
-        }
-    }
-
-    fn count(&mut self, bytes: u64) {
-        self.bytes += bytes;
-    }
-}
-
-impl Drop for AccessLine {
-    fn drop(&mut self) {
-        let (id, path, status, bytes) = (self.id.as_str(), self.path.as_str(), self.status, self.bytes);
-        let (method, ms) = (self.method.as_str(), self.started.elapsed().as_millis() as u64);
-        // Probes come every few seconds; only their failures are news.
-        if matches!(path, "/health" | "/ready") && status == 200 {
-            tracing::debug!(target: "cosyserve::access", id, method, path, status, ms, bytes, "answered");
-        } else {
-            tracing::info!(target: "cosyserve::access", id, method, path, status, ms, bytes, "answered");
-        }
-    }
 }

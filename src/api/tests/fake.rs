@@ -25,6 +25,8 @@ use crate::{
 pub const CHUNK: usize = 6_000;
 /// Chunks of a normal answer.
 pub const CHUNKS: usize = 4;
+/// Syntheses at once that it names; it keeps to none.
+pub const CONCURRENCY: usize = 3;
 
 pub struct Fake {
     model: ModelInfo,
@@ -178,6 +180,7 @@ impl Fake {
             "full" => return Err(Error::Overloaded("the queue is full".into())),
             "fault" => return Err(Error::Internal("/secret/path exploded".into())),
             "panic" => panic!("on purpose"),
+            "never" => std::future::pending().await,
             "unsupported" => return Err(Error::Unsupported("this model takes no instructions".into())),
             _ => {}
         }
@@ -220,6 +223,10 @@ impl Fake {
 impl Speaker for Fake {
     fn model(&self) -> &ModelInfo {
         &self.model
+    }
+
+    fn concurrency(&self) -> usize {
+        CONCURRENCY
     }
 
     fn voices(&self) -> Vec<VoiceInfo> {

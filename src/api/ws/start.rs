@@ -1,7 +1,5 @@
 //! What a `start` message asks for.
 
-use std::time::Duration;
-
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
@@ -104,14 +102,7 @@ impl Start {
             let names = FORMATS.map(|(name, _)| name).join(", ");
             ApiError::field("format", format!("must be one of {names}"))
         })?;
-        let bounds = limits::LIVE_AHEAD_MIN..=limits::LIVE_AHEAD_MAX;
-        if let Some(ahead) = self.ahead.filter(|ahead| !bounds.contains(ahead)) {
-            let (min, max) = (bounds.start(), bounds.end());
-            let what = format!("must be between {min} and {max} seconds, not {ahead}");
-            return Err(ApiError::field("ahead", what));
-        }
-        let ahead = self.ahead.map(Duration::from_secs_f64);
-        Ok((name, LiveAudio { format, ahead }))
+        Ok((name, LiveAudio::new(format, self.ahead)?))
     }
 
     /// The mode: as named, or as the fields have it.

@@ -31,7 +31,8 @@ class Running:
     def __init__(self, data: Path, *args: str):
         self.log_file = data / "server.log"
         environment = {name: value for name, value in os.environ.items() if not name.startswith("COSYSERVE_")}
-        command = [binary(), "serve", "--host", "127.0.0.1", "--port", "0", "--data-dir", data, *args]
+        ports = ["--port", "0", "--grpc-port", "0"]
+        command = [binary(), "serve", "--host", "127.0.0.1", *ports, "--data-dir", data, *args]
         with self.log_file.open("wb") as log:
             self.process = subprocess.Popen(
                 command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=log, text=True
