@@ -12,6 +12,7 @@ Sentences of eval/test_*.txt are left out.
 import argparse
 import collections
 import glob
+import itertools
 import json
 import os
 import random
@@ -132,7 +133,29 @@ def english(root, rng, held_out):
     return out
 
 
-def mandarin(root, rng, held_out, limit=22000):
+def mandarin_words(rng, characters, held_out, count=45000):
+    """Lists of jieba's words (MIT) of one to four characters, frequent ones more often, with and without commas: every
+    character is then read often enough, also those that reviews lack."""
+    import jieba
+
+    with jieba.get_dict_file() as file:
+        rows = [line.decode("utf8").split() for line in file]
+    words = {r[0]: int(r[1]) for r in rows if len(r[0]) <= 4 and HAN.match(r[0]) and set(r[0]) <= characters}
+    everything, sums = list(words), list(itertools.accumulate(n**0.5 for n in words.values()))
+    singles = [w for w in everything if len(w) > 1]
+    out = []
+    for _ in range(count):
+        size = rng.choice([1, 2, 2, 3, 3, 4, 5, 6])
+        chosen = (
+            rng.choices(everything, cum_weights=sums, k=size) if rng.random() < 0.7 else rng.choices(singles, k=size)
+        )
+        text = ("，" if rng.random() < 0.4 else "").join(chosen) + rng.choice("。。。。？！")
+        if len(text) <= 32 and text not in held_out:
+            out.append(["words", text])
+    return out
+
+
+def mandarin(root, rng, held_out, limit=60000):
     clauses = re.compile(r"([^。！？；…~]+)([。！？；]?)")
     out = []
 
@@ -157,6 +180,7 @@ def mandarin(root, rng, held_out, limit=22000):
     common = {c for c, _ in counts.most_common(2900)} | set("".join(made)) | set("，、。！？")
     out = [s for s in out if set(s) <= common and s not in held_out][:limit]
     out = [["reviews", s] for s in out] + [["template", s] for s in made if s not in held_out]
+    out += mandarin_words(rng, common - set("，、。！？"), held_out)
     rng.shuffle(out)
     return out
 

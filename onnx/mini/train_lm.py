@@ -4,7 +4,8 @@
 
 Starts as soon as the first shard is there and takes in further ones as they come. Samples: single sentences; several of
 one identity in a row (the zero-shot layout: prompt text + text, prompt speech + speech, with a corrupted prompt half of
-the time, as a recogniser would give it); the bi-stream layout (5 text, 15 speech, fill); instruction prefixes.
+the time, as a recogniser would give it); the bi-stream layout (5 text, 15 speech, fill); instruction prefixes: tempo as
+the teacher spoke, pitch and mood by moving the pitch levels of what it said.
 Writes llm.pt (official names) and lm.train.pt (to resume).
 """
 
@@ -69,6 +70,19 @@ def corrupt(codes, share, rng):
     return tokens.join(phone, pitch, position)
 
 
+# Instructions about pitch and mood: (range, shift) of the levels of voiced slots around their middle.
+MOODS = {"high": (1.0, 2.0), "low": (1.0, -2.0), "cheerful": (1.5, 1.0), "calm": (0.5, -0.5)}
+MIDDLE_LEVEL = 4.5
+
+
+def in_mood(codes, mood):
+    """The codes with their melody stretched and moved; unvoiced slots stay, and phones and durations."""
+    span, shift = MOODS[mood]
+    phone, pitch, position = tokens.split(codes)
+    moved = np.clip(np.rint((pitch - MIDDLE_LEVEL) * span + MIDDLE_LEVEL + shift), 1, tokens.PITCHES - 1)
+    return tokens.join(phone, np.where(pitch > 0, moved, 0).astype(codes.dtype), position)
+
+
 def sample(data, r, rng, simple):
     """-> input ids, targets"""
     if simple:
@@ -83,7 +97,11 @@ def sample(data, r, rng, simple):
             text = np.concatenate([r.choice(data.instructions["slow" if data.mode[i] == 1 else "fast"]), text])
         elif u < 0.04:
             text = np.concatenate([r.choice(data.instructions["none"]), text])
-        elif u < 0.5:
+        elif u < 0.12:
+            mood = r.choice(sorted(MOODS))
+            text, speech = np.concatenate([r.choice(data.instructions[mood]), text]), in_mood(speech, mood)
+            heard = corrupt(speech, 0.02, rng)
+        elif u < 0.54:
             mates = data.by_person[int(data.person[i])]
             texts, speeches, hears, separate = [text], [speech], [heard], r.random() < 0.5
             if r.random() < 0.6:

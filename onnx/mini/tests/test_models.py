@@ -8,7 +8,7 @@ import tables
 import tokens
 import vocoder
 from recogniser import Recogniser, Tokenizer
-from train_lm import IGNORE, TEXT_VOCABULARY, bistream, corrupt
+from train_lm import IGNORE, MOODS, TEXT_VOCABULARY, bistream, corrupt, in_mood
 
 
 def test_code_table_shares_rows():
@@ -90,3 +90,12 @@ def test_corruption_stays_in_range():
     heard = corrupt(codes, 0.3, np.random.default_rng(1))
     assert 0 <= heard.min() and heard.max() < tokens.CODES
     assert 0.05 < (heard != codes).mean() < 0.3
+
+
+def test_moods_move_the_melody_alone():
+    codes = tokens.join(np.array([5, 6, 7]), np.array([0, 4, 7]), np.array([0, 1, 2]))
+    levels = {mood: tokens.split(in_mood(codes, mood))[1].tolist() for mood in MOODS}
+    assert levels == {"high": [0, 6, 8], "low": [0, 2, 5], "cheerful": [0, 5, 8], "calm": [0, 4, 5]}
+    for mood in MOODS:
+        phone, _, position = tokens.split(in_mood(codes, mood))
+        assert phone.tolist() == [5, 6, 7] and position.tolist() == [0, 1, 2]

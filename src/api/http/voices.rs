@@ -3,7 +3,8 @@
 use axum::{
     Json,
     extract::{Path, Request, State, rejection::PathRejection},
-    http::StatusCode,
+    http::{StatusCode, header::ALLOW},
+    response::{IntoResponse, Response},
 };
 
 use super::{
@@ -162,11 +163,12 @@ pub async fn import(
     State(state): State<ApiState>,
     path: Result<Path<String>, PathRejection>,
     request: Request,
-) -> Result<Json<VoicesImported>, ApiError> {
+) -> Result<Response, ApiError> {
     // The route is that of one voice, so that a voice whose id is this word keeps its own.
     if path_id(path)? != IMPORT {
         let what = "a voice does not take POST; /voices/import and /clone make voices";
-        return Err(ApiError::new(StatusCode::METHOD_NOT_ALLOWED, what));
+        let refusal = ApiError::new(StatusCode::METHOD_NOT_ALLOWED, what);
+        return Ok(([(ALLOW, "GET, HEAD, PATCH, DELETE")], refusal).into_response());
     }
     let file = body::form(request, &[FILE]).await?.require(FILE)?;
     let closed = |error| Error::internal("waiting to import", error);
@@ -184,7 +186,8 @@ pub async fn import(
         Error::Invalid(text) => ApiError::field(FILE, text),
         other => other.into(),
     };
-    Ok(Json(imported.map_err(named)?.into()))
+    let imported: VoicesImported = imported.map_err(named)?.into();
+    Ok(Json(imported).into_response())
 }
 
 /// The id in a path.

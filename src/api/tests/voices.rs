@@ -248,9 +248,9 @@ async fn a_file_of_voices_is_imported() {
     post(&app, "/voices/import", json!({}))
         .await
         .refused(415, "Content-Type: must be multipart");
-    post(&app, "/voices/a", json!({}))
-        .await
-        .refused(405, "a voice does not take POST");
+    let answer = post(&app, "/voices/a", json!({})).await;
+    assert_eq!(answer.header("allow"), "GET, HEAD, PATCH, DELETE");
+    answer.refused(405, "a voice does not take POST");
 }
 
 #[tokio::test]

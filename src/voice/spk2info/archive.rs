@@ -8,7 +8,8 @@ use zip::ZipArchive;
 use zip::result::ZipError;
 
 use super::dtype::Element;
-use super::pickle::{Node, Pickle, Refusal, Tensor};
+use super::pickle::Pickle;
+use super::value::{Node, Refusal, Tensor};
 use crate::limits;
 
 /// How each entry of a zip archive's directory begins.

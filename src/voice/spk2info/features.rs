@@ -6,7 +6,8 @@
 
 use super::archive::{Archive, Array};
 use super::dtype::Element;
-use super::pickle::{Node, Pickle, Refusal};
+use super::pickle::Pickle;
+use super::value::{Node, Refusal};
 use crate::limits;
 
 const EMBEDDING: [&str; 3] = ["flow_embedding", "embedding", "llm_embedding"];

@@ -1,7 +1,7 @@
 //! Whether a saved speaker can be one of the loaded model's, and the voice it is there.
 
 use super::features::{Features, PromptFeatures};
-use super::pickle::Refusal;
+use super::value::Refusal;
 use crate::audio::prompt::RATE_24K;
 use crate::model::bundle::Manifest;
 use crate::text::TextTokenizer;

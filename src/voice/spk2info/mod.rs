@@ -5,11 +5,13 @@ mod archive;
 mod dtype;
 mod features;
 mod fit;
+mod opcodes;
 mod pickle;
+mod value;
 
 use self::archive::Archive;
 use self::features::Features;
-use self::pickle::Refusal;
+use self::value::Refusal;
 use super::Voice;
 use crate::model::bundle::Manifest;
 use crate::text::TextTokenizer;

@@ -6,108 +6,14 @@
 
 use std::collections::HashMap;
 
-use super::dtype::Dtype;
+use super::opcodes as op;
+use super::value::{At, Global, Node, Refusal, Storage, Tensor};
 use crate::limits;
-
-/// Why a file is not read, in words for whoever sent it.
-pub type Refusal = String;
 
 /// Axes of a tensor: what voices have needs 3.
 const MOST_AXES: usize = 8;
 /// Bytes of a record's name; torch counts them.
 const MOST_KEY_BYTES: usize = 64;
-
-/// Where a value lies in the arena.
-pub type At = u32;
-
-/// One value.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Node {
-    /// `None`.
-    None,
-    /// `True` or `False`.
-    Bool(bool),
-    /// A whole number of 64 bits.
-    Int(i64),
-    /// A number.
-    Float(f64),
-    /// A string.
-    Text(String),
-    /// A list.
-    List(Vec<At>),
-    /// A tuple.
-    Tuple(Vec<At>),
-    /// A dictionary, in the order it was filled; of equal keys the last one counts.
-    Dict(Vec<(At, At)>),
-    /// One of the few names a file may refer to.
-    Global(Global),
-    /// Elements in a record of the archive.
-    Storage(Storage),
-    /// A view of them.
-    Tensor(Tensor),
-}
-
-/// The names a file may refer to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Global {
-    /// `collections.OrderedDict`.
-    OrderedDict,
-    /// `torch.Size`.
-    Size,
-    /// `torch._utils._rebuild_tensor_v2`.
-    RebuildTensor,
-    /// `torch._utils._rebuild_parameter`.
-    RebuildParameter,
-    /// `torch.FloatStorage` and the like.
-    StorageType(Dtype),
-}
-
-impl Global {
-    fn named(module: &str, name: &str) -> Result<Self, Refusal> {
-        match (module, name) {
-            ("collections", "OrderedDict") => Ok(Global::OrderedDict),
-            ("torch", "Size") => Ok(Global::Size),
-            ("torch._utils", "_rebuild_tensor_v2") => Ok(Global::RebuildTensor),
-            ("torch._utils", "_rebuild_parameter") => Ok(Global::RebuildParameter),
-            _ => {
-                let dtype = Dtype::of_storage(name).filter(|_| module == "torch");
-                dtype.map(Global::StorageType).ok_or_else(|| {
-                    let asked = shown(module) + "." + &shown(name);
-                    format!("refused: it asks for {asked}; only tensors and plain data are read")
-                })
-            }
-        }
-    }
-}
-
-/// The start of a file's own text, for a refusal.
-pub fn shown(text: &str) -> String {
-    text.chars().filter(|c| !c.is_control()).take(64).collect()
-}
-
-/// Elements in a record of the archive.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Storage {
-    /// The record's name below `data/`.
-    pub key: String,
-    /// Element type.
-    pub dtype: Dtype,
-    /// How many there are.
-    pub elements: u64,
-}
-
-/// A view of a storage, in elements.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Tensor {
-    /// What it views: a [`Node::Storage`].
-    pub storage: At,
-    /// First element.
-    pub offset: u64,
-    /// Length of each axis.
-    pub size: Vec<u64>,
-    /// Step along each axis.
-    pub stride: Vec<u64>,
-}
 
 /// What a pickle holds.
 #[derive(Debug)]
@@ -148,58 +54,6 @@ impl Pickle {
     pub fn get(&self, at: At) -> &Node {
         self.nodes.get(at as usize).unwrap_or(&Node::None)
     }
-}
-
-/// Opcodes, by the names that Python's `pickletools` gives them.
-mod op {
-    pub const MARK: u8 = b'(';
-    pub const STOP: u8 = b'.';
-    pub const PROTO: u8 = 0x80;
-    pub const FRAME: u8 = 0x95;
-    pub const NONE: u8 = b'N';
-    pub const NEWTRUE: u8 = 0x88;
-    pub const NEWFALSE: u8 = 0x89;
-    pub const BININT: u8 = b'J';
-    pub const BININT1: u8 = b'K';
-    pub const BININT2: u8 = b'M';
-    pub const LONG1: u8 = 0x8a;
-    pub const BINFLOAT: u8 = b'G';
-    pub const BINUNICODE: u8 = b'X';
-    pub const SHORT_BINUNICODE: u8 = 0x8c;
-    pub const BINUNICODE8: u8 = 0x8d;
-    pub const EMPTY_DICT: u8 = b'}';
-    pub const EMPTY_LIST: u8 = b']';
-    pub const EMPTY_TUPLE: u8 = b')';
-    pub const TUPLE: u8 = b't';
-    pub const TUPLE1: u8 = 0x85;
-    pub const TUPLE2: u8 = 0x86;
-    pub const TUPLE3: u8 = 0x87;
-    pub const APPEND: u8 = b'a';
-    pub const APPENDS: u8 = b'e';
-    pub const SETITEM: u8 = b's';
-    pub const SETITEMS: u8 = b'u';
-    pub const BINPUT: u8 = b'q';
-    pub const LONG_BINPUT: u8 = b'r';
-    pub const MEMOIZE: u8 = 0x94;
-    pub const BINGET: u8 = b'h';
-    pub const LONG_BINGET: u8 = b'j';
-    pub const GLOBAL: u8 = b'c';
-    pub const STACK_GLOBAL: u8 = 0x93;
-    pub const REDUCE: u8 = b'R';
-    pub const BINPERSID: u8 = b'Q';
-
-    /// Those that would make objects of a file's choosing, and so have a name in a refusal.
-    pub const REFUSED: [(u8, &str); 9] = [
-        (b'b', "BUILD"),
-        (b'i', "INST"),
-        (b'o', "OBJ"),
-        (0x81, "NEWOBJ"),
-        (0x92, "NEWOBJ_EX"),
-        (b'P', "PERSID"),
-        (0x82, "EXT1"),
-        (0x83, "EXT2"),
-        (0x84, "EXT4"),
-    ];
 }
 
 #[derive(Default)]

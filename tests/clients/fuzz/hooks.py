@@ -91,14 +91,21 @@ def declared(case):
     """Names of all fields that the operation takes."""
     names = [parameter.name for parameter in case.operation.iter_parameters()]
     for body in case.operation.body:
-        names += body.optimized_schema.get("properties", {})
+        names += properties(body.optimized_schema)
     return names
+
+
+def properties(schema):
+    """The fields of a schema, which may be one of those that came with it."""
+    if "$ref" in schema:
+        schema = schema["x-bundled"][schema["$ref"].rsplit("/", 1)[1]]
+    return schema.get("properties", {})
 
 
 def as_meant(body, schema):
     """The body with its scalars as the server reads them."""
-    properties = schema.get("properties", {})
-    meant = {name: scalar(value, properties.get(name, {})) for name, value in body.items()}
+    fields = properties(schema)
+    meant = {name: scalar(value, fields.get(name, {})) for name, value in body.items()}
     return {name: value for name, value in meant.items() if value is not None}
 
 

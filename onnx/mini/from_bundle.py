@@ -1,0 +1,98 @@
+"""The language model back out of a bundle: where training goes on when its checkpoint is gone.
+
+    python from_bundle.py ../bundled/llm.onnx OUT/lm.train.pt
+
+A bundle's weights have eight bits, each row or block of 32 with its own scale: 0.4% of a row's largest weight at most,
+which a few hundred steps of training mend. Tables of codes come back as plain rows and are taken apart into what the
+rows of a phone, a pitch and a voicing share (tables.py), so that rare codes go on learning from frequent ones. The
+auxiliary targets' head is not in a bundle; it starts anew. The flow cannot be had back this way: its export folds the
+time embedding into the ten steps of the solver.
+"""
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+import onnx
+import torch
+from onnx import numpy_helper
+
+import lm
+import tables
+import tokens
+
+ROUNDS = 20  # of taking tables apart; they change by less than 1e-4 after ten
+
+
+def blocks(values, name):
+    """A MatMulNBits weight [N, K] in f32: bytes around 128, a scale for each 32."""
+    quantised, scale = values[f"{name}.int8"].astype(np.float32) - 128, values[f"{name}.scale"]
+    return (quantised * scale.reshape(*quantised.shape[:2], 1)).reshape(len(quantised), -1)
+
+
+def take_apart(rows, extra):
+    """CodeTable parts that add up to `rows` (codes + extra, width): shared ones by repeated means, and what is left."""
+    table = tables.CodeTable(rows.shape[1], extra)
+    codes, rest = rows[: tokens.CODES], rows[: tokens.CODES].clone()
+    parts = {name: torch.zeros_like(getattr(table, name).data) for name in "abc"}
+    places = {"a": table.phone_position, "b": table.pitch_position, "c": table.phone_voiced}
+    for _ in range(ROUNDS):
+        for name, place in places.items():
+            rest += parts[name][place]
+            count = torch.bincount(place, minlength=len(parts[name]))[:, None]
+            parts[name] = torch.zeros_like(parts[name]).index_add_(0, place, rest) / count
+            rest -= parts[name][place]
+    assert torch.allclose(sum(parts[n][p] for n, p in places.items()) + rest, codes, atol=1e-4)
+    return {**parts, "residual": torch.cat([rest, rows[tokens.CODES :]])}
+
+
+def language_model(path):
+    """State dict of lm.LanguageModel."""
+    values = {i.name: numpy_helper.to_array(i) for i in onnx.load(path).graph.initializer}
+
+    def tensor(name):
+        return torch.from_numpy(values[name].astype(np.float32))
+
+    embedding = torch.from_numpy(values["embedding.int8"].astype(np.float32) * values["embedding.scale"])
+    speech = tokens.CODES + 3
+    text = len(embedding) - speech - 2
+    state = lm.LanguageModel(text).state_dict()  # the auxiliary head stays as it starts
+    state["embed_tokens.weight"] = embedding[:text]
+    state["llm_embedding.weight"] = embedding[text + speech :]
+    state["norm.weight"], state["head_bias"] = tensor("norm.weight"), tensor("llm_decoder.bias")
+    for name, rows in (
+        ("speech", embedding[text : text + speech]),
+        ("head", torch.from_numpy(blocks(values, "llm_decoder"))),
+    ):
+        state.update({f"{name}.{k}": v for k, v in take_apart(rows, 3).items()})
+    widths = [lm.HEADS * lm.HEAD_DIM, lm.KV_HEADS * lm.HEAD_DIM, lm.KV_HEADS * lm.HEAD_DIM]
+    for i in range(lm.LAYERS):
+        layer = f"layers.{i}."
+        for norm in ("input_layernorm", "post_attention_layernorm"):
+            state[f"{layer}{norm}.weight"] = tensor(f"{layer}{norm}.weight")
+        weight, bias = blocks(values, f"{layer}attention.qkv"), values[f"{layer}attention.qkv.bias"]
+        for part, w, b in zip(
+            "qkv", torch.from_numpy(weight).split(widths), torch.tensor(bias).split(widths), strict=True
+        ):
+            state[f"{layer}self_attn.{part}_proj.weight"], state[f"{layer}self_attn.{part}_proj.bias"] = w, b.float()
+        state[f"{layer}self_attn.o_proj.weight"] = torch.from_numpy(blocks(values, f"{layer}attention.o"))
+        gate, up = torch.from_numpy(blocks(values, f"{layer}mlp.gate_up")).chunk(2)
+        state[f"{layer}mlp.gate_proj.weight"], state[f"{layer}mlp.up_proj.weight"] = gate, up
+        state[f"{layer}mlp.down_proj.weight"] = torch.from_numpy(blocks(values, f"{layer}mlp.down"))
+    return {k: v.clone() for k, v in state.items()}
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("llm", type=Path)
+    parser.add_argument("out", type=Path)
+    args = parser.parse_args()
+    torch.manual_seed(0)
+    state = language_model(args.llm)
+    lm.LanguageModel(state["embed_tokens.weight"].shape[0]).load_state_dict(state)
+    torch.save(state, args.out)
+    print(f"{sum(v.numel() for v in state.values()) / 1e6:.1f} M parameters")
+
+
+if __name__ == "__main__":
+    main()
