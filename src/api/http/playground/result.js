@@ -161,6 +161,7 @@ export class Task {
     if (this.#abort) return;
     const { go, stop, error: shown } = this.#parts;
     this.#abort = new AbortController();
+    const held = document.activeElement === go;
     go.disabled = true;
     if (stop) stop.disabled = false;
     say(shown);
@@ -173,11 +174,12 @@ export class Task {
       if (error instanceof Failure) say(shown, error.text, error.values);
       else if (error.name !== 'AbortError') say(shown, 'brokeOff');
     } finally {
-      // Focus must not be lost with the button that had it.
-      const focused = document.activeElement === stop || document.activeElement === document.body;
+      // Focus must not be lost with the button that had it, nor taken from where it is.
+      const { activeElement, body } = document;
+      const lost = activeElement === stop || (held && activeElement === body);
       this.#abort = undefined;
       go.disabled = false;
-      if (focused) go.focus({ preventScroll: true });
+      if (lost) go.focus({ preventScroll: true });
       if (stop) stop.disabled = true;
     }
   }
