@@ -314,7 +314,8 @@ def test_live_text_is_spoken_while_it_is_written(playground, ear):
 
     playground.text(LONG)
     playground.speak()
-    playground.page.wait_for_function("() => document.querySelector('#live .first').textContent !== '–'", timeout=PATIENCE)
+    begun = "() => document.querySelector('#live .first').textContent !== '–'"
+    playground.page.wait_for_function(begun, timeout=PATIENCE)
     panel.get_by_role("button", name="Interrupt").click()
     playground.done("Stopped")
 
@@ -328,7 +329,8 @@ def test_the_servers_errors_are_shown(playground):
     playground.speak()
     expect(playground.error()).to_have_text("Record something or choose a file: Recording of the voice.")
     noise = {"name": "noise.wav", "mimeType": "audio/wav", "buffer": b"no audio at all"}
-    playground.panel().get_by_role("group", name="Recording of the voice").get_by_label("or a file").set_input_files(noise)
+    prompt = playground.panel().get_by_role("group", name="Recording of the voice")
+    prompt.get_by_label("or a file").set_input_files(noise)
     playground.speak()
     expect(playground.error()).to_contain_text("The server refused (400): prompt_wav:", timeout=PATIENCE)
 
@@ -349,7 +351,8 @@ def test_a_key_is_asked_for_and_kept_out_of_the_command(open_playground, start):
     expect(playground.error()).to_have_text("The server wants an API key: enter it above.", timeout=PATIENCE)
     playground.page.get_by_label("API key").fill(key)
     playground.page.get_by_label("API key").press("Tab")
-    expect(playground.page.get_by_role("combobox", name="Voice").locator("option")).not_to_have_count(0, timeout=PATIENCE)
+    offered = playground.page.get_by_role("combobox", name="Voice").locator("option")
+    expect(offered).not_to_have_count(0, timeout=PATIENCE)
     playground.text(ENGLISH)
     playground.speak()
     playground.done()
@@ -391,10 +394,11 @@ def test_a_keyboard_is_enough(playground):
     page = playground.page
     page.keyboard.press("Tab")
     expect(page.get_by_role("link", name="Skip to the form")).to_be_focused()
+    focused = "() => (({ name, id, className }) => name || id || className)(document.activeElement)"
     seen = []
     for _ in range(40):
         page.keyboard.press("Tab")
-        seen.append(page.evaluate("() => (({ name, id, className }) => name || id || className)(document.activeElement)"))
+        seen.append(page.evaluate(focused))
         if seen[-1] == "main" and "text" in seen:
             break
     assert {"key", "language", "tab-speak", "mode", "voice", "text", "speed", "seed"} <= set(seen), seen
