@@ -11,6 +11,7 @@ from support.generated import python_client
 from support.words import ENGLISH, ENGLISH_MAN, INSTRUCTION, MANDARIN, MANDARIN_TOO, SEED, WOMAN
 
 PACKAGE = "cosyserve_client"
+RATE = 24_000
 
 
 @pytest.fixture(scope="module")
@@ -82,6 +83,41 @@ def test_convert(call, models, ear, file):
     ear.expect(MANDARIN, call("speech", "convert_speech", body=body).content)
 
 
+def test_the_basic_api(call, models, ear, file):
+    known = {"tts_text": MANDARIN, "spk_id": WOMAN, "seed": SEED}
+    for operation, text, language, body in (
+        ("sft", MANDARIN, "zh", models.InferenceSftForm(**known)),
+        ("instruct", MANDARIN, "zh", models.InferenceInstructForm(**known, instruct_text=INSTRUCTION)),
+        (
+            "zero_shot",
+            MANDARIN_TOO,
+            "zh",
+            models.InferenceZeroShotForm(tts_text=MANDARIN_TOO, prompt_text=MANDARIN, prompt_wav=file(), seed=SEED),
+        ),
+        (
+            "cross_lingual",
+            ENGLISH,
+            "en",
+            models.InferenceCrossLingualForm(tts_text=ENGLISH, prompt_wav=file(), seed=SEED),
+        ),
+        (
+            "instruct2",
+            MANDARIN,
+            "zh",
+            models.InferenceInstruct2Form(
+                tts_text=MANDARIN, instruct_text=INSTRUCTION, prompt_wav=file(), seed=SEED
+            ),
+        ),
+    ):
+        ear.expect(text, call("basic", f"inference_{operation}", body=body).content, language, RATE)
+
+
+def test_openai(call, models, ear):
+    body = models.SpeechCreate(model="tts-1", input_=MANDARIN, voice=WOMAN, seed=SEED)
+    ear.expect(MANDARIN, call("openai", "create_speech", body=body).content)
+    assert call("openai", "list_models").parsed.data
+
+
 def test_voices(call, models, ear, file):
     name = f"generated-{time.time_ns()}"
     body = models.CloneForm(prompt_text=MANDARIN, spk_id=name, prompt_audio=file())
@@ -89,6 +125,10 @@ def test_voices(call, models, ear, file):
     assert name in [voice.spk_id for voice in call("voices", "list_speakers").parsed.speakers]
     answer = call("speech", "speak", body=models.SftRequest(tts_text=MANDARIN_TOO, spk_id=name, seed=SEED))
     ear.expect(MANDARIN_TOO, answer.content)
+    call("voices", "rename_voice", id=name, body=models.VoiceChange(spk_name="Renamed"))
+    assert call("voices", "get_voice", id=name).parsed.spk_name == "Renamed"
+    call("voices", "remove_voice", id=name)
+    assert name not in [voice.spk_id for voice in call("voices", "list_voices").parsed.voices]
 
 
 def test_the_rest(call, models, file, recording):

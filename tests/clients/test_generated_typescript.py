@@ -1,4 +1,4 @@
-"""A TypeScript client that `@hey-api/openapi-ts` writes from the committed document: it compiles strictly, and works."""
+"""A TypeScript client that `@hey-api/openapi-ts` writes from the committed document: strictly compiled, it works."""
 
 import json
 import time
@@ -12,12 +12,17 @@ HEARD = [
     ("speak.mp3", words.MANDARIN, "zh", None),
     ("streamed.mp3", words.MANDARIN, "zh", None),
     ("speak_pcm.pcm", words.MANDARIN, "zh", 24_000),
-    ("zero_shot_json.mp3", words.MANDARIN_TOO, "zh", None),
-    ("zero_shot_form.mp3", words.MANDARIN_TOO, "zh", None),
+    ("zero_shot.mp3", words.MANDARIN_TOO, "zh", None),
     ("cross_lingual.mp3", words.ENGLISH, "en", None),
     ("instruct.mp3", words.MANDARIN, "zh", None),
     ("convert.mp3", words.MANDARIN, "zh", None),
     ("clone.mp3", words.MANDARIN_TOO, "zh", None),
+    ("sft.pcm", words.MANDARIN, "zh", 24_000),
+    ("zero_shot.pcm", words.MANDARIN_TOO, "zh", 24_000),
+    ("cross_lingual.pcm", words.ENGLISH, "en", 24_000),
+    ("instruct.pcm", words.MANDARIN, "zh", 24_000),
+    ("instruct2.pcm", words.MANDARIN, "zh", 24_000),
+    ("openai.mp3", words.MANDARIN, "zh", None),
 ]
 
 

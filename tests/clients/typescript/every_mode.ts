@@ -6,10 +6,19 @@ import { join } from "node:path";
 import {
   cloneVoice,
   convertSpeech,
+  createSpeech,
   greet,
   health,
+  inferenceCrossLingual,
+  inferenceInstruct,
+  inferenceInstruct2,
+  inferenceSft,
+  inferenceZeroShot,
+  listModels,
   listSpeakers,
   ready,
+  removeVoice,
+  renameVoice,
   speak,
   speakCrossLingual,
   speakInstruct,
@@ -66,11 +75,24 @@ async function main(base: string, wordsFile: string, recordingFile: string, dire
 
   const zeroShot = { tts_text: mandarinToo, prompt_text: mandarin, seed };
   const encoded = recording.toString("base64");
-  await keep("zero_shot_json.mp3", speakZeroShot({ body: { ...zeroShot, prompt_audio_base64: encoded } }));
-  await keep("zero_shot_form.mp3", speakZeroShot({ body: { ...zeroShot, prompt_wav: file } }));
-  await keep("cross_lingual.mp3", speakCrossLingual({ body: { tts_text: words.english, prompt_wav: file, seed } }));
-  await keep("instruct.mp3", speakInstruct({ body: { ...sft, instruct_text: words.instruction } }));
-  await keep("convert.mp3", convertSpeech({ body: { source_wav: file, spk_id: words.englishMan, seed } }));
+  const crossLingual = { tts_text: words.english, seed };
+  const instruction = { instruct_text: words.instruction };
+  await keep("zero_shot.mp3", speakZeroShot({ body: { ...zeroShot, prompt_audio_base64: encoded } }));
+  await keep("cross_lingual.mp3", speakCrossLingual({ body: { ...crossLingual, prompt_audio_base64: encoded } }));
+  await keep("instruct.mp3", speakInstruct({ body: { ...sft, ...instruction } }));
+  const source = { source_audio_base64: encoded, spk_id: words.englishMan, seed };
+  await keep("convert.mp3", convertSpeech({ body: source }));
+
+  // The basic API: forms, with files.
+  const bytes = { parseAs: "blob" } as const;
+  await keep("sft.pcm", inferenceSft({ body: sft, ...bytes }));
+  await keep("zero_shot.pcm", inferenceZeroShot({ body: { ...zeroShot, prompt_wav: file }, ...bytes }));
+  await keep("cross_lingual.pcm", inferenceCrossLingual({ body: { ...crossLingual, prompt_wav: file }, ...bytes }));
+  await keep("instruct.pcm", inferenceInstruct({ body: { ...sft, ...instruction }, ...bytes }));
+  const instruct2 = { tts_text: mandarin, ...instruction, prompt_wav: file, seed };
+  await keep("instruct2.pcm", inferenceInstruct2({ body: instruct2, ...bytes }));
+  const openai = { model: "tts-1", input: mandarin, voice: woman, seed };
+  await keep("openai.mp3", createSpeech({ body: openai }));
 
   // Streamed: the answer's own body, read as it comes.
   const streamed = await speak({ body: { ...sft, stream: true }, parseAs: "stream" });
@@ -85,8 +107,14 @@ async function main(base: string, wordsFile: string, recordingFile: string, dire
   expect(voices.data?.speakers.some((voice) => voice.spk_id === words.clone) === true, "the clone is listed");
   await keep("clone.mp3", speak({ body: { tts_text: mandarinToo, spk_id: words.clone, seed } }));
 
+  const named = { path: { id: words.clone } };
+  const renamed = await renameVoice({ ...named, body: { spk_name: "Renamed" } });
+  expect(renamed.data?.spk_name === "Renamed", "a name can be changed");
+  expect((await removeVoice(named)).response?.status === 200, "a voice can be removed");
+
   const uploaded = await uploadAudio({ body: { file } });
   expect(uploaded.data?.audio_base64 === encoded, "an upload comes back");
+  expect(((await listModels()).data?.data.length ?? 0) > 0, "a model");
   expect(((await greet()).data?.message.length ?? 0) > 0, "a greeting");
   expect((await health()).data?.status === "ok", "healthy");
   expect((await ready()).data?.status === "ready", "ready");
