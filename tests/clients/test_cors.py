@@ -8,7 +8,7 @@ import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
-from conftest import ENGLISH, MANDARIN
+from support.words import ENGLISH, MANDARIN
 
 # Asks, and tells what a page of another origin gets to see.
 ASK = """

@@ -5,16 +5,18 @@ from __future__ import annotations
 import re
 import subprocess
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from conftest import ENGLISH, MANDARIN
 from playwright.sync_api import Browser, Locator, Page, expect
-from support.sound import rate_of, seconds
+from support.sound import pcm_at, rate_of, seconds, wav
+from support.words import ENGLISH, MANDARIN
 
 PATIENCE = 120_000
 """Milliseconds that anything may take on a busy machine."""
+SILENCE_SECONDS = 20
 LONG = " ".join([ENGLISH] * 4)
 # What is scheduled to be heard, and how loud it is where it leaves for the loudspeaker.
 LISTEN = """
@@ -106,6 +108,21 @@ class Playground:
 
     def heard(self) -> dict:
         return self.page.evaluate("() => ({ scheduled: heard.scheduled, loudest: heard.loudest })")
+
+
+@pytest.fixture(scope="module")
+def chromium(launch_chromium, recording, tmp_path_factory) -> Iterator[Browser]:
+    """Into its microphone `recording` is spoken, then there is silence for a while: nobody stops to the point."""
+    spoken = tmp_path_factory.mktemp("microphone") / "spoken.wav"
+    rate = rate_of(recording)
+    spoken.write_bytes(wav(pcm_at(recording, rate) + bytes(2 * rate * SILENCE_SECONDS), rate))
+    browser = launch_chromium(
+        "--use-fake-ui-for-media-stream",
+        "--use-fake-device-for-media-stream",
+        f"--use-file-for-fake-audio-capture={spoken}",
+    )
+    yield browser
+    browser.close()
 
 
 @pytest.fixture

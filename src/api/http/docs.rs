@@ -21,6 +21,7 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self' 'u
 /// Relative addresses, so that a proxy may serve all of it under a prefix.
 static CONFIG: LazyLock<Arc<Config<'static>>> = LazyLock::new(|| {
     let config = Config::from("../openapi.json")
+        .use_base_layout()
         .try_it_out_enabled(true)
         .display_request_duration(true)
         .display_operation_id(true)

@@ -65,10 +65,12 @@ const name = ({ spk_id: id, spk_name: shown }) => (shown === id ? id : `${shown}
 /** Asks for the voices and offers them; `chosen` is the one to choose. */
 async function voices(chosen) {
   const { voices: all } = await (await send({ path: 'voices' })).json();
+  // At first one that speaks the page's language.
+  const fitting = all.find((one) => one.language === document.documentElement.lang.slice(0, 2)) ?? all[0];
   for (const { voice } of [forms.speak.elements, forms.live.elements]) {
     const before = chosen ?? voice.value;
     voice.replaceChildren(...all.map((one) => new Option(name(one), one.spk_id)));
-    voice.value = all.some((one) => one.spk_id === before) ? before : all[0]?.spk_id ?? '';
+    voice.value = all.some((one) => one.spk_id === before) ? before : fitting?.spk_id ?? '';
   }
   const recording = new Option('', '');
   say(recording, 'ofRecording');
