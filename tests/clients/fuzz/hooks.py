@@ -24,6 +24,22 @@ FLAGS = dict.fromkeys(("true", "1", "yes", "on", "y", "t"), True) | dict.fromkey
 FLAGS[""] = None
 
 
+EVENTS = "text/event-stream"
+event_validators = []
+
+
+@schemathesis.hook
+def before_load_schema(context, schema):
+    """Keeps what the document says of events for `events_are_as_declared`: to schemathesis a schema there describes the
+    frame of an event, to this document and to generators of clients its data."""
+    for item in schema["paths"].values():
+        for operation in item.values():
+            content = operation["responses"].get("200", {}).get("content", {})
+            if EVENTS in content:
+                data = content[EVENTS].pop("schema")
+                event_validators.append(validator_for({**data, "components": schema["components"]}))
+
+
 @schemathesis.hook
 def before_call(context, case, kwargs):
     """Shortens texts that are within the limits and puts a known voice and a real recording in every other case: else
@@ -80,6 +96,19 @@ def audio_is_audio(ctx, response, case):
     assert len(body) > 500, f"{len(body)} bytes of {kind}"
     if kind == "audio/mpeg":
         assert body[0] == 0xFF and body[1] & 0xE0 == 0xE0, body[:8]
+
+
+@schemathesis.check
+def events_are_as_declared(ctx, response, case):
+    """The data of every event fits the document."""
+    kind = response.headers.get("content-type", [""])[0]
+    if response.status_code != 200 or not kind.startswith(EVENTS):
+        return
+    lines = response.content.decode().splitlines()
+    events = [json.loads(line.removeprefix("data:")) for line in lines if line.startswith("data:")]
+    assert events, "no events"
+    for event in events:
+        assert any(validator.is_valid(event) for validator in event_validators), event
 
 
 def document_of_body(case):
