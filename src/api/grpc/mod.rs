@@ -1,7 +1,7 @@
 //! The gRPC service of `openapi/cosyvoice.proto`, with health and reflection beside it.
 //!
-//! Every call passes the [`door`] first: it refuses what must not come in before a byte of the message is read. What is
-//! let in is [`convert`]ed and spoken; [`outgoing`] hands the audio on as messages.
+//! Every call passes the `door` first: it refuses what must not come in before a byte of the message is read. What is
+//! let in is converted (`convert`) and spoken; `outgoing` hands the audio on as messages.
 
 mod convert;
 mod deadline;

@@ -16,7 +16,7 @@ const BLOCK: usize = 1_024;
 /// Head of a metadata block that is the last one and holds a STREAMINFO of 34 bytes.
 const STREAMINFO_HEAD: [u8; 4] = [0x80, 0, 0, 34];
 
-/// One FLAC stream of mono 16-bit samples, in frames of [`BLOCK`] samples.
+/// One FLAC stream of mono 16-bit samples, in frames of `BLOCK` samples.
 ///
 /// Its STREAMINFO leaves length, frame sizes and checksum open (0), as the format has it for streams;
 /// [`AudioEncoder::heading`] knows them once the stream has ended.

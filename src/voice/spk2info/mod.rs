@@ -1,4 +1,4 @@
-//! Speakers as CosyVoice keeps them, in a `spk2info.pt`: a zip archive ([`archive`]) of a pickle ([`pickle`]) and raw
+//! Speakers as CosyVoice keeps them, in a `spk2info.pt`: a zip archive (`archive`) of a pickle (`pickle`) and raw
 //! tensors. Both are read without PyTorch and without running anything.
 
 mod archive;

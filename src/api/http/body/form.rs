@@ -67,7 +67,7 @@ impl Form {
 /// Reads a request that comes as JSON, or as a multipart form with the same fields and perhaps the files `file_fields`.
 ///
 /// # Errors
-/// As [`json`] and [`form`].
+/// As [`json`](super::json) and [`form`].
 pub async fn json_or_form<T: DeserializeOwned + Send + 'static, const N: usize>(
     request: Request,
     file_fields: [&'static str; N],
