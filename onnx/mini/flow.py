@@ -19,6 +19,7 @@ WIDTH, HEADS, HEAD_DIM, FEED_FORWARD, MEL, LOOK_AHEAD, CHUNK = 256, 4, 64, 512, 
 KERNELS = {
     "unfold": False,
     "fused": False,
+    "compiled": False,
 }  # how to compute convolutions and relative attention; train_flow.py picks the fastest
 ESTIMATOR = {"channels": 256, "mid_blocks": 3, "heads": 4, "head_dim": 64}
 
@@ -281,13 +282,17 @@ class Flow(nn.Module):
         h = self.encoder_proj(self.encoder(F.embedding(codes, table), masks, context))
         return h.float().transpose(1, 2), self.spk_embed_affine_layer(F.normalize(speaker, dim=1)).float()
 
-    def forward(self, codes, mel, speaker, masks, guidance_dropout=0.2):
-        """Training losses: codes (B, T), mel (B, 2T, 80), speaker (B, 192) -> flow matching, prior (mu against mel)"""
+    def forward(self, codes, mel, speaker, masks, guidance_dropout=0.2, prompted=0.75, longest_prompt=0.6):
+        """Training losses: codes (B, T), mel (B, 2T, 80), speaker (B, 192) -> flow matching, prior (mu against mel)
+
+        `prompted`: share of rows that see the beginning of their mel, up to a share `longest_prompt` of it.
+        """
         mel = mel.transpose(1, 2)
         mu, spk = self.condition(codes, speaker, masks)
         prior = (mu - mel).abs().mean()
         batch, device = len(codes), codes.device
-        prompt = torch.rand(batch, device=device) * 0.4 * mel.shape[2] * (torch.rand(batch, device=device) < 0.5)
+        length = torch.rand(batch, device=device) * longest_prompt * mel.shape[2]
+        prompt = length * (torch.rand(batch, device=device) < prompted)
         cond = mel * (torch.arange(mel.shape[2], device=device)[None] < prompt[:, None])[:, None]
         t = torch.rand(batch, 1, 1, device=device)
         noise = torch.randn_like(mel)

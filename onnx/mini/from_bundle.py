@@ -1,6 +1,8 @@
-"""The language model back out of a bundle: where training goes on when its checkpoint is gone.
+"""Language model, recogniser and vocoder back out of a bundle: where training goes on without their checkpoints.
 
     python from_bundle.py ../bundled/llm.onnx OUT/lm.train.pt
+    python from_bundle.py ../bundled/speech_tokenizer.onnx OUT/recogniser.pt
+    python from_bundle.py ../bundled/hift_decoder.onnx OUT/hift.pt
 
 A bundle's weights have eight bits, each row or block of 32 with its own scale: 0.4% of a row's largest weight at most,
 which a few hundred steps of training mend. Tables of codes come back as plain rows and are taken apart into what the
@@ -10,6 +12,7 @@ time embedding into the ten steps of the solver.
 """
 
 import argparse
+import json
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +23,8 @@ from onnx import numpy_helper
 import lm
 import tables
 import tokens
+from recogniser import Recogniser
+from vocoder import HiFT
 
 ROUNDS = 20  # of taking tables apart; they change by less than 1e-4 after ten
 
@@ -82,14 +87,61 @@ def language_model(path):
     return {k: v.clone() for k, v in state.items()}
 
 
+def recogniser(path):
+    """State dict of recogniser.Recogniser; linear layers keep their weight, transposed, as the product's operand."""
+    graph, prefix = onnx.load(path).graph, "recogniser."
+    values = {i.name: torch.from_numpy(numpy_helper.to_array(i).astype(np.float32)) for i in graph.initializer}
+    casts = {n.output[0]: n.input[0] for n in graph.node if n.op_type == "Cast" and n.input[0] in values}
+    values.update({name: values[source] for name, source in casts.items()})
+    state = {k.removeprefix(prefix): v for k, v in values.items() if k.startswith(prefix) and not k.endswith(".fp16")}
+    for node in graph.node:
+        if node.op_type == "MatMul" and node.input[1] in values:
+            name = node.output[0].removesuffix("/MatMul_output_0").removeprefix("/recogniser/").replace("/", ".")
+            state[f"{name}.weight"] = values[node.input[1]].t().contiguous()
+    return state
+
+
+def vocoder(decoder):
+    """State dict of vocoder.HiFT, of hift_decoder.onnx and what lies beside it; weight norms are taken apart anew.
+
+    The export divides a convolution by the alpha of the Snake before it, and multiplies the first one of a pair by the
+    second Snake's: alphas of 1 there give the same function.
+    """
+    state = HiFT().state_dict()
+    manifest = json.loads((decoder.parent / "bundle.json").read_text(encoding="utf-8"))["vocoder"]
+    values = {"m_source.l_linear.weight": manifest["merge_weight"], "m_source.l_linear.bias": manifest["merge_bias"]}
+    for file, prefix in ((decoder, ""), (decoder.parent / manifest["f0"]["file"], "f0_predictor.")):
+        for i in onnx.load(file).graph.initializer:
+            values[prefix + i.name] = numpy_helper.to_array(i).astype(np.float32)
+    for name in [n for n in values if n.endswith(".alpha")]:
+        block, _, rest = name.rpartition(".activations1.")
+        values[f"{block}.activations2.{rest}"] = np.ones_like(values[name])
+        values[f"{block}.convs1.{rest.removesuffix('alpha')}weight"] *= values[name].reshape(1, -1, 1, 1)
+    norm = ".parametrizations.weight.original"
+    for name in state:
+        plain = name.split(norm)[0] + ".weight" if norm in name else name
+        value = torch.tensor(values[plain])
+        if name.endswith(norm + "0"):
+            value = value.reshape(len(value), -1).norm(dim=1)
+        state[name] = value.reshape(state[name].shape)
+    return state
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("llm", type=Path)
+    parser.add_argument("part", type=Path)
     parser.add_argument("out", type=Path)
     args = parser.parse_args()
     torch.manual_seed(0)
-    state = language_model(args.llm)
-    lm.LanguageModel(state["embed_tokens.weight"].shape[0]).load_state_dict(state)
+    if args.part.name == "llm.onnx":
+        state = language_model(args.part)
+        lm.LanguageModel(state["embed_tokens.weight"].shape[0]).load_state_dict(state)
+    elif args.part.name.startswith("hift"):
+        state = vocoder(args.part)
+        HiFT().load_state_dict(state)
+    else:
+        state = recogniser(args.part)
+        Recogniser().load_state_dict(state)
     torch.save(state, args.out)
     print(f"{sum(v.numel() for v in state.values()) / 1e6:.1f} M parameters")
 

@@ -19,6 +19,7 @@ import tokens
 
 LEFT_OUT = {"zf_xiaoni", "af_nicole"}  # hoarse, whispering
 LANGUAGES = "abzj"  # American, British, Mandarin, Japanese voices
+ALSO = {"em_santa", "hm_psi", "pm_santa"}  # of the other languages' voices; the rest are kept unheard, for prompts.py
 ENDOFPROMPT = 4937
 INSTRUCTIONS = {
     "slow": ["Please speak slowly.", "Speak very slowly.", "说慢一点。", "用很慢的语速说。", "slow", "Slow down."],
@@ -115,7 +116,9 @@ def main():
         },
         args.out / "text.pt",
     )
-    names = sorted(p.stem for p in args.voices.glob("*.bin") if p.stem[0] in LANGUAGES and p.stem not in LEFT_OUT)
+    names = sorted(
+        p.stem for p in args.voices.glob("*.bin") if p.stem[0] in LANGUAGES and p.stem not in LEFT_OUT or p.stem in ALSO
+    )
     packs = [np.fromfile(args.voices / f"{n}.bin", "<f4").reshape(-1, 256)[:384] for n in names]
     torch.save(
         {"names": names, "packs": torch.from_numpy(np.stack(packs)).half(), "banks": features.filter_banks()},

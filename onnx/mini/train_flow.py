@@ -1,9 +1,10 @@
-"""Train the flow on the audio stream of `generate.py audio`.
+"""Train the flow on the audio stream of `generate.py audio`, and on recordings of people.
 
-    python train_flow.py --data DIR --out DIR --seconds 420 [--resume flow.train.pt]
+    python train_flow.py --data D [--people DP] --out O --seconds 420 [--resume flow.train.pt]
+    python train_flow.py --warm                 # only compile, into the compiler's cache, while the data are made
 
-Rows are slices of 6.4 or 16 s, full and chunk-wise attention alternate at random, the first 0 to 40% of the mel is
-given as a prompt half of the time, 20% of the rows drop all conditions (classifier-free guidance), and codes are
+Rows are slices of 7.2 or 11.2 s, full and chunk-wise attention alternate at random, the first 0 to 60% of the mel is
+given as a prompt three times of four, 20% of the rows drop all conditions (classifier-free guidance), and codes are
 perturbed a little. Shapes are fixed, so that forward and backward passes replay as CUDA graphs. Writes flow.pt
 (official names) and flow.train.pt (to resume).
 """
@@ -15,10 +16,23 @@ from pathlib import Path
 import torch
 
 import flow
-from stream import Stream, perturb
+from stream import Mixture, perturb
 from training import Average, Clock, cosine, save
 
-SHAPES = ((160, 96, 0.8), (400, 32, 0.2))  # codes, rows, share
+SHAPES = ((180, 84, 0.75), (280, 54, 0.25))  # codes, rows, share; no longer than most people's recordings
+PEOPLE = 0.25  # share of the rows that are recordings of people
+
+
+COMPILED = {}
+
+
+def losses(model):
+    """The model's forward pass, compiled if KERNELS says so."""
+    if not flow.KERNELS["compiled"]:
+        return model
+    if not COMPILED:
+        COMPILED[0] = torch.compile(model, dynamic=False)
+    return COMPILED[0]
 
 
 class Step:
@@ -41,7 +55,7 @@ class Step:
 
     def run(self):
         with torch.autocast("cuda", torch.bfloat16, enabled=self.cuda, cache_enabled=False):
-            loss, prior = self.model(self.codes, self.mel, self.speaker, self.masks)
+            loss, prior = losses(self.model)(self.codes, self.mel, self.speaker, self.masks)
         (loss + self.prior_weight * prior).backward()
         return loss.detach(), prior.detach()
 
@@ -79,33 +93,47 @@ class Step:
 
 def choose_kernels(model, device):
     """Time one step with each way of computing convolutions and attention, keep the fastest."""
-    times = {}
-    for unfold in (False, True):
-        for fused in (False, True):
-            flow.KERNELS.update(unfold=unfold, fused=fused)
-            step = Step(model, *SHAPES[0][:2], 0.1, device)
-            try:
-                step.capture()
-                torch.cuda.synchronize()
-                begin = time.time()
-                for _ in range(8):
-                    step.graph.replay()
-                torch.cuda.synchronize()
-                times[unfold, fused] = (time.time() - begin) / 8
-            except Exception as error:
-                print("flow: kernels", unfold, fused, repr(error)[:200], flush=True)
-            for p in step.parameters:
-                p.grad = None
-            del step
-    print("flow: seconds a step by (unfold, fused)", times, flush=True)
-    unfold, fused = min(times, key=times.get)
-    flow.KERNELS.update(unfold=unfold, fused=fused)
+    times, norms = {}, {}
+    for kernels in ((False, False, False), (False, True, False), (True, True, False), (True, True, True)):
+        flow.KERNELS.update(zip(("unfold", "fused", "compiled"), kernels, strict=True))
+        step = Step(model, *SHAPES[0][:2], 0.1, device)
+        try:
+            step.capture()
+            torch.cuda.synchronize()
+            begin = time.time()
+            for _ in range(8):
+                step.graph.replay()
+            torch.cuda.synchronize()
+            times[kernels] = (time.time() - begin) / 8
+            norms[kernels] = float(torch.stack([g.float().norm() for g in step.gradients]).norm())
+        except Exception as error:
+            print("flow: kernels", kernels, repr(error)[:300], flush=True)
+            torch.cuda.synchronize()
+        for p in step.parameters:
+            p.grad = None
+        del step
+    print("flow: seconds a step by (unfold, fused, compiled)", times, "gradients", norms, flush=True)
+    plain = next(iter(norms.values()))
+    right = {k: t for k, t in times.items() if 0.8 < norms[k] / plain < 1.25}  # whatever a compiler made of it
+    flow.KERNELS.update(zip(("unfold", "fused", "compiled"), min(right, key=right.get), strict=True))
+
+
+def warm(model, device):
+    """Compile both shapes, for the compiler's cache."""
+    flow.KERNELS.update(unfold=True, fused=True, compiled=True)
+    for slots, rows, _ in SHAPES:
+        begin = time.time()
+        Step(model, slots, rows, 0.1, device).run()
+        print(f"flow: compiled {slots} x {rows} in {time.time() - begin:.0f} s", flush=True)
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--data", type=Path)
+    parser.add_argument("--people", type=Path)
+    parser.add_argument("--people-share", type=float, default=PEOPLE)
+    parser.add_argument("--warm", action="store_true")
+    parser.add_argument("--out", type=Path)
     parser.add_argument("--seconds", type=float, default=420)
     parser.add_argument("--rate", type=float, default=1e-3)
     parser.add_argument("--resume", type=Path)
@@ -116,9 +144,13 @@ def main():
     torch.backends.cudnn.benchmark = True
     torch.manual_seed(0)
     clock, cuda = Clock(args.seconds), args.device == "cuda"
-    data = Stream(args.data, ["tokens", "mel"], args.device)
     model = flow.Flow().to(args.device)
-    average_mel = data.data["mel"][::101].float().mean(0)
+    if args.warm:
+        warm(model, args.device)
+        return
+    folders = [args.data] + ([args.people] if args.people else [])
+    data = Mixture.load(folders, args.people_share, ["tokens", "mel"], args.device)
+    average_mel = data.streams[0].data["mel"][::101].float().mean(0)
     with torch.no_grad():  # log-mels are far from zero: start at their mean
         model.encoder_proj.bias.copy_(average_mel)
         model.decoder["estimator"].final_proj.bias.copy_(average_mel)
@@ -147,7 +179,8 @@ def main():
         average.swap()
 
     print(
-        f"flow: {sum(p.numel() for p in model.parameters()) / 1e6:.2f} M parameters, {len(data.table)} utterances",
+        f"flow: {sum(p.numel() for p in model.parameters()) / 1e6:.2f} M parameters, "
+        f"{[len(s.table) for s in data.streams]} utterances",
         flush=True,
     )
     step, marked, sums = 0, time.time(), torch.zeros(2, device=args.device)
@@ -155,11 +188,10 @@ def main():
     while clock.running():
         shape = int(torch.rand(1, generator=choice) >= shapes[0][2])
         slots, rows, _ = shapes[shape]
-        first, person = data.starts(rows, slots)
-        codes, mel = data.slice("tokens", first, slots).long(), data.slice("mel", first, slots).float()
+        codes, mel, speakers = data.draw(["tokens", "mel"], rows, slots, speakers=True)
         for group in optimiser.param_groups:
             group["lr"] = cosine(clock.elapsed, args.seconds, args.rate)
-        losses = steps[shape](perturb(codes), mel, data.speakers(person), bool(torch.rand(1, generator=choice) < 0.5))
+        losses = steps[shape](perturb(codes.long()), mel.float(), speakers, bool(torch.rand(1, generator=choice) < 0.5))
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimiser.step()
         average.update()

@@ -1,11 +1,12 @@
-"""Fine-tune the vocoder adversarially on the audio stream of `generate.py audio`.
+"""Fine-tune the vocoder adversarially on the audio stream of `generate.py audio`, and on recordings of people.
 
-    python train_vocoder.py --data DIR --out DIR --init hift.pt --seconds 700
+    python train_vocoder.py --data D [--people DP] --out O --init hift.pt --seconds 700
 
 Least-squares adversarial, feature matching, multi-resolution mel and F0 losses on slices of 0.8 s. One step of both
 players is captured as a CUDA graph (the models are small, launching their kernels costs more than running them). The
 generator sees the teacher's F0 half of the time and its own otherwise, and mels with a little noise, as the flow's are
-not perfect. Writes hift.pt (official names).
+not perfect. Recordings of people end at 8 kHz: what the generator says above is not judged there. Writes hift.pt
+(official names).
 """
 
 import argparse
@@ -16,7 +17,7 @@ from pathlib import Path
 import torch
 
 from discriminators import Discriminators
-from stream import Stream
+from stream import Mixture
 from training import Average, Clock, cosine, halves, save
 from vocoder import HiFT
 
@@ -52,11 +53,19 @@ class SpectralLoss(torch.nn.Module):
         return mel / len(self.sizes), magnitude / len(self.sizes)
 
 
-class Game:
-    """Losses and gradients of one step of both players, on static inputs."""
+def low_pass(cutoff=7600, rate=24000, taps=255):
+    """A windowed sinc, (1, 1, taps)"""
+    t = torch.arange(taps) - taps // 2
+    kernel = torch.special.sinc(2 * cutoff / rate * t) * torch.hann_window(taps + 2, periodic=False)[1:-1]
+    return (kernel / kernel.sum())[None, None]
 
-    def __init__(self, generator, judge, rows, slots, device):
+
+class Game:
+    """Losses and gradients of one step of both players, on static inputs; the last `narrow` rows end at 8 kHz."""
+
+    def __init__(self, generator, judge, rows, narrow, slots, device):
         self.generator, self.judge, self.cuda = generator, judge, device == "cuda"
+        self.wide, self.filter = rows - narrow, low_pass().to(device)
         self.spectral = SpectralLoss().to(device)
         self.mel = torch.zeros(rows, 80, 2 * slots, device=device)
         self.audio = torch.zeros(rows, 960 * slots, device=device)
@@ -64,6 +73,12 @@ class Game:
         self.weight = torch.zeros((), device=device)  # of the adversarial losses
         self.players = [list(generator.parameters()), list(judge.parameters())]
         self.graph = None
+
+    def narrowed(self, audio):
+        if self.wide == len(audio):
+            return audio
+        low = torch.nn.functional.conv1d(audio[self.wide :, None], self.filter, padding=self.filter.shape[2] // 2)
+        return torch.cat([audio[: self.wide], low[:, 0]])
 
     def clear(self):
         for p in self.players[0] + self.players[1]:
@@ -77,7 +92,7 @@ class Game:
         own = torch.rand(rows, 1, device=device) < 0.5
         source = g.m_source(torch.where(own, f0.detach(), self.f0))
         blur = 0.15 * torch.rand(rows, 1, 1, device=device) * (torch.rand(rows, 1, 1, device=device) < 0.4)
-        fake = g.decode(self.mel + blur * torch.randn_like(self.mel), source)
+        fake = self.narrowed(g.decode(self.mel + blur * torch.randn_like(self.mel), source))
         with torch.autocast("cuda", torch.bfloat16, enabled=self.cuda, cache_enabled=False):
             real_scores, real_features = self.judge(self.audio)
             fake_scores, _ = self.judge(fake.detach())
@@ -129,6 +144,8 @@ class Game:
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--people", type=Path)
+    parser.add_argument("--people-share", type=float, default=0.25)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--init", type=Path, help="generator to start from (official names)")
     parser.add_argument("--seconds", type=float, default=700)
@@ -141,19 +158,18 @@ def main():
     torch.backends.cudnn.benchmark = True
     torch.manual_seed(0)
     clock, cuda = Clock(args.seconds), args.device == "cuda"
-    data = Stream(args.data, ["mel", "audio", "f0"], args.device)
+    folders = [args.data] + ([args.people] if args.people else [])
+    data = Mixture.load(folders, args.people_share, ["mel", "audio", "f0"], args.device)
+    narrow = args.rows - data.rows(args.rows)[0]
     generator, judge = HiFT().to(args.device), Discriminators().to(args.device)
     if args.init:
         generator.load_state_dict({k: v.float() for k, v in torch.load(args.init, weights_only=True).items()})
-    game = Game(generator, judge, args.rows, args.slots, args.device)
+    game = Game(generator, judge, args.rows, narrow, args.slots, args.device)
 
     def draw():
-        first, _ = data.starts(args.rows, args.slots, at_sentence=0.1)
-        return (
-            data.slice("mel", first, args.slots).float().transpose(1, 2),
-            data.slice("audio", first, args.slots).float() / 32767,
-            data.slice("f0", first, args.slots).float(),
-        )
+        mel, audio, f0 = data.draw(["mel", "audio", "f0"], args.rows, args.slots, at_sentence=0.1)
+        audio = game.narrowed(audio.flatten(1).float() / 32767)
+        return mel.float().transpose(1, 2), audio, f0.flatten(1).float()
 
     for buffer, value in zip((game.mel, game.audio, game.f0), draw(), strict=True):
         buffer.copy_(value)
