@@ -11,11 +11,11 @@ import tokens
 SILENCE = 0
 GAPS = [SILENCE, tokens.SPACE, *(tokens.VOCABULARY[c] for c in ";:,.!?—…" if c in tokens.VOCABULARY)]
 NEVER = -1e9
+CLASSES = tokens.class_table().numpy()  # here, since workers that align are forked and must not run torch
 
 
 def groups(phones):
     """A phoneme string -> [(class, is a gap)], as tokens.lay_out groups symbols; silence at both ends."""
-    table = tokens.class_table().numpy()
     ids = tokens.encode(phones)
     out = [(SILENCE, True)]
     for i, symbol in enumerate(ids):
@@ -28,7 +28,7 @@ def groups(phones):
         variant = 3 if i + 1 < len(ids) and ids[i + 1] == tokens.ASPIRATION else 0
         if variant == 0 and i and ids[i - 1] in tokens.STRESS:
             variant = tokens.STRESS[ids[i - 1]]
-        out.append((int(table[variant, symbol]), False))
+        out.append((int(CLASSES[variant, symbol]), False))
     if not out[-1][1]:
         out.append((SILENCE, True))
     return out

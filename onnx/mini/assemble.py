@@ -2,7 +2,7 @@
 
     python assemble.py --parts DIR --base CHECKPOINT --out CHECKPOINT
 
---parts: lm.train.pt, flow.train.pt, recogniser.pt, and hift.pt, voices.spk.pt if they were trained too; --base: an
+--parts: lm.train.pt, flow.train.pt, recogniser.pt, and hift.pt, speaker.pt, voices.spk.pt if there are; --base: an
 existing checkpoint that gives the rest (tokenizer, speaker encoder, yaml, vocoder) and whose key names the result must
 have, part by part, up to the number of layers. The directory is written under a temporary name and renamed when
 complete.
@@ -19,6 +19,7 @@ import torch
 import flow
 import lm
 from recogniser import Recogniser, Tokenizer
+from speaker import SpeakerEncoder
 
 SAMPLING = {"top_p": 0.8, "top_k": 25, "win_size": 10, "tau_r": 1.1}  # tau_r > 1: repetition is never punished
 SIZES = {
@@ -50,6 +51,19 @@ def export_tokenizer(recogniser, path):
         input_names=["feats", "feats_length"],
         output_names=["indices"],
         dynamic_axes={"feats": {2: "T"}, "indices": {1: "N"}},
+        opset_version=17,
+        dynamo=False,
+    )
+
+
+def export_speaker(encoder, path):
+    torch.onnx.export(
+        encoder.eval(),
+        torch.randn(1, 200, 80),
+        path,
+        input_names=["input"],
+        output_names=["output"],
+        dynamic_axes={"input": {1: "T"}},
         opset_version=17,
         dynamo=False,
     )
@@ -97,6 +111,10 @@ def main():
     recogniser = Recogniser().eval()
     recogniser.load_state_dict(load(args.parts / "recogniser.pt"))
     export_tokenizer(recogniser, work / "speech_tokenizer_v2.onnx")
+    if (args.parts / "speaker.pt").exists():
+        encoder = SpeakerEncoder()
+        encoder.load_state_dict(load(args.parts / "speaker.pt"))
+        export_speaker(encoder, work / "campplus.onnx")
     if (args.parts / "hift.pt").exists():
         shutil.copyfile(args.parts / "hift.pt", work / "hift.pt")
     if (args.parts / "voices.spk.pt").exists():
