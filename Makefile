@@ -25,7 +25,7 @@ TYPESCRIPT := $(CLIENTS)/typescript
 TYPESCRIPT_READY := $(TYPESCRIPT)/node_modules/.ready
 CHROMIUM := $(or $(COSYSERVE_TEST_CHROMIUM),chromium)
 
-.PHONY: help setup setup-gpu setup-clients lock-clients serve test test-rust test-python test-clients test-bundle \
+.PHONY: help setup setup-gpu setup-clients lock-clients serve build-tests test test-rust test-python test-clients test-bundle \
 	fuzz-api lint fmt openapi bench measure soak clean
 
 help: ## Lists the targets
@@ -104,21 +104,22 @@ lock-clients: ## Locks the versions of the tests' clients anew
 
 test: test-rust test-python test-clients ## Runs every test
 
-test-rust: setup test-bundle ## Runs the Rust tests
+build-tests: ## Builds the Rust tests, and the program that all tests run
+	$(CARGO) test --locked --no-run
+
+test-rust: setup test-bundle build-tests ## Runs the Rust tests
 	$(CARGO) test --locked
 
 test-python: test-bundle ## Runs the exporter's tests
 	$(VENV)/bin/python -m pytest -q onnx/tests
 
-test-clients: setup setup-clients ## Runs real clients against the server, with speech recognition
-	# The test build's binary: a plain build would compile the dependencies again with fewer features.
-	$(CARGO) test --locked --no-run
+# The test build's program: a plain build would compile the dependencies again with fewer features.
+test-clients: setup setup-clients build-tests ## Runs real clients against the server, with speech recognition
 	$(CLIENTS_VENV)/bin/python -m pytest -q $(CLIENTS)
 
 EXAMPLES ?= 100
 
-fuzz-api: setup setup-clients ## Sends what schemathesis makes of the OpenAPI document (EXAMPLES for each operation)
-	$(CARGO) test --locked --no-run
+fuzz-api: setup setup-clients build-tests ## Sends made-up requests (EXAMPLES for each operation)
 	COSYSERVE_FUZZ_EXAMPLES=$(EXAMPLES) $(CLIENTS_VENV)/bin/python -m pytest -q $(CLIENTS)/test_api_cases.py
 
 lint: $(VENV_READY) ## Checks format, lints and documentation, Rust and Python

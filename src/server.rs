@@ -3,6 +3,7 @@
 use std::{
     future::Future,
     net::SocketAddr,
+    pin::Pin,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -240,17 +241,25 @@ async fn serve(stream: TcpStream, app: Router, closing: CancellationToken) {
     let connection = http
         .serve_connection(io, TowerToHyperService::new(app))
         .with_upgrades();
-    let mut connection = std::pin::pin!(connection);
-    let ended = tokio::select! {
-        ended = connection.as_mut() => ended,
-        () = closing.cancelled() => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
-        }
-    };
-    if let Err(error) = ended {
+    if let Err(error) = to_its_end(connection, &closing, |it| it.graceful_shutdown()).await {
         // A client that left, or sent what is not HTTP: nothing an operator must act on.
         tracing::debug!(%error, "a connection broke off");
+    }
+}
+
+/// Serves a connection to its end; `closing` asks it, by `ask`, to end with the answer it is giving.
+async fn to_its_end<C: Future>(
+    connection: C,
+    closing: &CancellationToken,
+    ask: impl FnOnce(Pin<&mut C>),
+) -> C::Output {
+    let mut connection = std::pin::pin!(connection);
+    tokio::select! {
+        ended = connection.as_mut() => ended,
+        () = closing.cancelled() => {
+            ask(connection.as_mut());
+            connection.await
+        }
     }
 }
 

@@ -321,7 +321,7 @@ fn report(request: &SpeechRequest, pipeline: &Pipeline<'_>, sample_rate: u32, re
                 tokens,
                 audio,
                 first_audio_ms,
-                "cancelled by the client"
+                "cancelled: nobody listens any more"
             );
         }
         // The client is told, and nothing is wrong here.

@@ -14,7 +14,7 @@ use tokio::{
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
-use super::{greeting::Greeted, stall::StallGuard};
+use super::{greeting::Greeted, stall::StallGuard, to_its_end};
 use crate::limits;
 
 /// Bytes of HTTP/2's preface, with which a client begins.
@@ -53,15 +53,8 @@ async fn talk(
         .max_header_list_size(limits::GRPC_METADATA_BYTES)
         .keep_alive_interval(limits::GRPC_KEEP_ALIVE)
         .keep_alive_timeout(limits::GRPC_KEEP_ALIVE_ANSWER);
-    let mut connection = std::pin::pin!(http.serve_connection(io, TowerToHyperService::new(app)));
-    let ended = tokio::select! {
-        ended = connection.as_mut() => ended,
-        () = closing.cancelled() => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
-        }
-    };
-    if let Err(error) = ended {
+    let connection = http.serve_connection(io, TowerToHyperService::new(app));
+    if let Err(error) = to_its_end(connection, &closing, |it| it.graceful_shutdown()).await {
         // A client that left, or sent what is not HTTP/2: nothing an operator must act on.
         tracing::debug!(%error, "a gRPC connection broke off");
     }

@@ -178,7 +178,7 @@ def test_a_cancelled_call_ends_the_speech(server, stub, pb):
     with pytest.raises(grpc.RpcError) as error:
         list(call)
     assert error.value.code() == grpc.StatusCode.CANCELLED
-    server.wait_for_log(request_id, "cancelled by the client")
+    server.wait_for_log(request_id, "cancelled: nobody listens any more")
 
 
 def test_what_is_wrong_has_its_code(stub, pb):

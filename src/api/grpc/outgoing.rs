@@ -39,7 +39,11 @@ where
     let made = async move {
         let ended = tokio::select! {
             ended = work => ended,
-            () = deadline::passed(deadline) => Err(status::late()),
+            () = deadline::passed(deadline) => {
+                // What is dropped here stops the synthesis, which only knows that nobody listens any more.
+                tracing::info!("the client's deadline passed");
+                Err(status::late())
+            }
             // Nobody listens: what is dropped here stops the synthesis.
             () = sender.closed() => return,
         };

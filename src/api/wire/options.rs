@@ -99,16 +99,22 @@ impl Format {
     /// The names there are, for an error's text.
     pub const NAMES: &str = "mp3, opus, flac, wav or pcm";
 
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Mp3 => "mp3",
+            Self::Opus => "opus",
+            Self::Flac => "flac",
+            Self::Wav => "wav",
+            Self::Pcm => "pcm",
+        }
+    }
+
     /// By its name, in any case.
     pub fn of(name: &str) -> Option<Self> {
-        match name.to_ascii_lowercase().as_str() {
-            "mp3" => Some(Self::Mp3),
-            "opus" => Some(Self::Opus),
-            "flac" => Some(Self::Flac),
-            "wav" => Some(Self::Wav),
-            "pcm" => Some(Self::Pcm),
-            _ => None,
-        }
+        let all = [Self::Mp3, Self::Opus, Self::Flac, Self::Wav, Self::Pcm];
+        all.into_iter()
+            .find(|format| format.name().eq_ignore_ascii_case(name))
     }
 
     /// From a field; `None` for null and for an empty form field.

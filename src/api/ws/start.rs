@@ -12,24 +12,14 @@ use crate::{
         lax,
         live::LiveAudio,
         prompt::{self, Recording},
-        wire::{Delivery, check_text},
+        wire::{Delivery, Format, check_text},
     },
-    audio::encode::AudioFormat,
     engine::{Mode, PromptAudio, SpeechRequest},
     limits,
 };
 
 /// The field of a recording.
 const PROMPT_BASE64: &str = "prompt_audio_base64";
-
-/// Names of the formats.
-const FORMATS: [(&str, AudioFormat); 5] = [
-    ("pcm", AudioFormat::L16),
-    ("mp3", AudioFormat::Mp3),
-    ("opus", AudioFormat::Opus),
-    ("flac", AudioFormat::Flac),
-    ("wav", AudioFormat::Wav),
-];
 
 /// The fields of a `start` message; those of the query are alike.
 #[derive(Debug, Default, Deserialize)]
@@ -39,7 +29,8 @@ pub struct Start {
     prompt_text: Option<String>,
     prompt_audio_base64: Option<String>,
     instruct_text: Option<String>,
-    format: Option<String>,
+    #[serde(default, deserialize_with = "Format::lax")]
+    format: Option<Format>,
     #[serde(default, deserialize_with = "lax::number")]
     speed: Option<f64>,
     #[serde(default, deserialize_with = "lax::whole")]
@@ -96,13 +87,8 @@ impl Start {
     }
 
     fn audio(&self) -> Result<(&'static str, LiveAudio), ApiError> {
-        let wanted = self.format.as_deref().unwrap_or("pcm");
-        let known = FORMATS.into_iter().find(|(name, _)| *name == wanted);
-        let (name, format) = known.ok_or_else(|| {
-            let names = FORMATS.map(|(name, _)| name).join(", ");
-            ApiError::field("format", format!("must be one of {names}"))
-        })?;
-        Ok((name, LiveAudio::new(format, self.ahead)?))
+        let format = self.format.unwrap_or(Format::Pcm);
+        Ok((format.name(), LiveAudio::new(format.into(), self.ahead)?))
     }
 
     /// The mode: as named, or as the fields have it.

@@ -32,7 +32,7 @@ async fn a_wrong_query_is_refused_before_the_connection() {
     for (query, detail) in [
         ("?speed=9", "speed: must be between 0.5 and 2"),
         ("?seed=x", "seed: "),
-        ("?format=midi", "format: must be one of"),
+        ("?format=midi", "format: must be mp3, "),
         ("?mode=sing", "mode: must be one of"),
         ("?ahead=1000", "ahead: must be between"),
     ] {

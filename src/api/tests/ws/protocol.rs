@@ -197,7 +197,7 @@ async fn what_is_wrong_with_a_message_is_said_and_changes_nothing() {
             start(json!({"instruct_text": long})),
             "instruct_text: more than 1000",
         ),
-        (start(json!({"format": "midi"})), "format: must be one of pcm, "),
+        (start(json!({"format": "midi"})), "format: must be mp3, opus, "),
         (start(json!({"speed": 3})), "speed: must be between 0.5 and 2"),
         (start(json!({"speed": "fast"})), "speed: "),
         (start(json!({"seed": -1})), "seed: "),

@@ -1,19 +1,12 @@
 //! Voice conversion on the exported tiny checkpoints of generations 2 and 3; `make test` exports them first.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    reason = "a test stops where something is broken"
-)]
 
-mod support;
-
+use crate::support::engine::{chunks, load, request};
+use crate::support::{self, Golden};
 use cosyserve::audio::decode::decode;
 use cosyserve::engine::{Engine, Mode, PromptAudio, SourceAudio, Target};
 use cosyserve::model::prompt_encoder::PromptEncoder;
 use cosyserve::runtime::Device;
 use cosyserve::{Error, Result};
-use support::Golden;
-use support::engine::{chunks, load, request};
 
 /// Samples of one speech token.
 const TOKEN: usize = 960;

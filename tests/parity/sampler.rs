@@ -1,9 +1,8 @@
 //! Repetition-aware sampling against the reference's decisions, its draws injected.
-mod support;
 
+use crate::support::Golden;
 use cosyserve::model::bundle::SamplingConfig;
 use cosyserve::model::sampler::{Draw, nucleus, sample};
-use support::Golden;
 
 const CONFIG: SamplingConfig = SamplingConfig {
     top_p: 0.8,

@@ -1,19 +1,13 @@
 //! Text that streams in, through the whole engine: with the bundled voice (or `COSYSERVE_TEST_MODEL`), and on the tiny
 //! checkpoints of generations 2 and 3, whose speech is noise; `make test` exports them first.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    reason = "a test stops where something is broken"
-)]
 
-mod support;
-
+use crate::support;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::support::engine::{bundled, chunks, load, prompt, request};
 use cosyserve::engine::{Engine, LiveText, Mode, SpeechStream};
 use cosyserve::{Error, Result};
-use support::engine::{bundled, chunks, load, prompt, request};
 use tokio::sync::OnceCell;
 
 const STORY: &str = "Once upon a time, a small boat left the harbour before the sun was up, and nobody on the shore knew \

@@ -1,12 +1,6 @@
 //! The engine under several requests at once, with the bundled voice (or `COSYSERVE_TEST_MODEL`).
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    reason = "a test stops where something is broken"
-)]
 
-mod support;
-
+use crate::support;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 

@@ -1,13 +1,14 @@
 //! The flow against the reference's own mels, and against itself: however an utterance is cut into runs, batched,
 //! shared or recomputed, its mel is that of one chunk-masked run. On the exported tiny checkpoints of generations 2 and 3.
-#![allow(clippy::unwrap_used, reason = "a test stops where something is broken")]
-
-mod support;
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{LazyLock, Mutex};
 use std::time::{Duration, Instant};
 
+use crate::support::{
+    FlowCase, Golden, bundle, bundle_3, flow, flow_of, flow_worker, flow_worker_of, keep_going, long_case,
+    max_error,
+};
 use cosyserve::Error;
 use cosyserve::engine::flow_worker::{FlowWorker, PagedStream};
 use cosyserve::engine::turn::Turn;
@@ -16,10 +17,6 @@ use cosyserve::model::flow::{Attention, Flow, FlowRunner, Row};
 use cosyserve::model::pages::{Page, PagePool};
 use cosyserve::model::{Bundle, Mel, mel};
 use proptest::prelude::*;
-use support::{
-    FlowCase, Golden, bundle, bundle_3, flow, flow_of, flow_worker, flow_worker_of, keep_going, long_case,
-    max_error,
-};
 
 /// Same mel: what is left of f32 rounding when runs differ in shape.
 const SAME: f32 = 1e-4;

@@ -1,16 +1,12 @@
 //! The memory of the flow's pages: what nobody needs goes back to the system, and nobody hears it.
-#![cfg(target_os = "linux")]
-#![allow(clippy::unwrap_used, reason = "a test stops where something is broken")]
-
-mod support;
 
 use std::time::Instant;
 
+use crate::support::{flow, flow_worker, keep_going, long_case};
 use cosyserve::limits;
 use cosyserve::model::flow::{Attention, FlowRunner, Row};
 use cosyserve::model::pages::PagePool;
 use cosyserve::model::{Mel, mel};
-use support::{flow, flow_worker, keep_going, long_case};
 
 const CHUNK: usize = 25;
 

@@ -1,18 +1,11 @@
 //! Text that streams in: the real interleaver and the real language model against the reference's `inference_bistream`,
 //! token by token and forward by forward. On the exported tiny checkpoints; `make test` exports them first.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    reason = "a test stops where something is broken"
-)]
 
-mod support;
-
+use crate::support::{self, Golden};
 use cosyserve::model::Bundle;
 use cosyserve::model::llm::Llm;
 use cosyserve::runtime::Device;
 use cosyserve::text::interleave::{Interleaver, Mix, Next, Opening};
-use support::Golden;
 
 /// Tokens of the last part, after which the recorded run was ended.
 const LAST_TOKENS: usize = 9;

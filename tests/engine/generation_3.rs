@@ -1,18 +1,12 @@
 //! The engine with a bundle of generation 3: every mode speaks, streamed and whole, through the whole pipeline. On the
 //! exported tiny CosyVoice 3 checkpoint, whose speech is noise; `make test` exports it first.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    reason = "a test stops where something is broken"
-)]
 
-mod support;
-
+use crate::support;
 use std::sync::Arc;
 
+use crate::support::engine::{prompt, request};
 use cosyserve::engine::{Engine, Mode, SourceAudio, Target};
 use cosyserve::{Error, Result};
-use support::engine::{prompt, request};
 use tokio::sync::OnceCell;
 
 const TEXT: &str = "I have 3 cats.";

@@ -1,21 +1,14 @@
 //! The engine with a bundle of generation 1: it speaks, streamed and whole, through the whole pipeline. On the exported
 //! tiny CosyVoice 1 checkpoint, whose speech is noise; `make test` exports it first.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    reason = "a test stops where something is broken"
-)]
-
-mod support;
 
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::support::engine::{prompt, request};
+use crate::support::{self, bundle_1};
 use cosyserve::engine::{Engine, Mode, SourceAudio, SpeechRequest, Target};
 use cosyserve::{Error, Result};
-use support::bundle_1;
-use support::engine::{prompt, request};
 use tokio::sync::OnceCell;
 
 /// Long enough for two chunks: the tiny model hardly ever ends its speech before it must, at 20 tokens a text token.

@@ -1,14 +1,12 @@
 //! Generation 1's flow and vocoder against the reference's own numbers, on the exported tiny CosyVoice 1 checkpoint;
 //! `make test` exports it first.
-#![allow(clippy::unwrap_used, reason = "a test stops where something is broken")]
-
-mod support;
 
 use std::cell::{Cell, RefCell};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
+use crate::support::{FlowCase, Golden, bundle_1, keep_going, max_error, runtime, snr_db, vocoder_graphs_of};
 use cosyserve::engine::overlapped_flow::{OverlappedFlows, OverlappedStream};
 use cosyserve::engine::turn::Turn;
 use cosyserve::engine::urgency::Urgency;
@@ -17,7 +15,6 @@ use cosyserve::model::vocoder::{Ran, Vocoder, VocoderGraphs, VocoderRun, Vocoder
 use cosyserve::model::{Mel, mel};
 use cosyserve::runtime::Device;
 use cosyserve::{Error, Result};
-use support::{FlowCase, Golden, bundle_1, keep_going, max_error, runtime, snr_db, vocoder_graphs_of};
 
 const BINS: usize = 80;
 const MEL: f32 = 2e-3;

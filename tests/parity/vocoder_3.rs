@@ -1,18 +1,15 @@
 //! Generation 3's vocoder against the reference's own samples and against itself: however an utterance is cut into runs,
 //! its samples are those of one run. On the exported tiny CosyVoice 3 checkpoint; `make test` exports it first.
-#![allow(clippy::unwrap_used, reason = "a test stops where something is broken")]
-
-mod support;
 
 use std::cell::RefCell;
 
+use crate::support::{Golden, bundle_3, max_error, snr_db, vocoder_graphs_of};
 use cosyserve::Result;
 use cosyserve::dsp::noise::UniformNoise;
 use cosyserve::model::bundle::{FixedNoiseConfig, VocoderConfig, VocoderKind};
 use cosyserve::model::vocoder::{Ran, Vocoder, VocoderGraphs, VocoderRun, VocoderRuns};
 use cosyserve::model::{Mel, mel};
 use proptest::prelude::*;
-use support::{Golden, bundle_3, max_error, snr_db, vocoder_graphs_of};
 
 /// Same samples: what is left of f32 rounding when runs differ in shape.
 const SAME_DB: f64 = 90.0;

@@ -2,8 +2,6 @@
 //!
 //! `COSYSERVE_TOKENIZER=path/to/tokenizer.json` runs it with a bundle's own tokenizer instead of the reduced one.
 
-#![allow(clippy::unwrap_used)]
-
 use std::path::{Path, PathBuf};
 
 use cosyserve::text::live::{Event, LiveSplitter};

@@ -1,6 +1,6 @@
 //! Saved voices on disk: they belong to the model that made them.
-mod support;
 
+use crate::support;
 use cosyserve::voice::{Voice, VoiceStore};
 
 fn voice(id: &str) -> Voice {

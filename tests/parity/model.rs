@@ -1,9 +1,10 @@
 //! The Rust stages against the reference implementation's own numbers (tests/goldens), on the exported tiny
 //! CosyVoice 2 checkpoint; the language model's on CosyVoice 1 and 3 too. `make test` exports it first; see tests/support.
-#![allow(clippy::unwrap_used, reason = "a test stops where something is broken")]
 
-mod support;
-
+use crate::support::{
+    self, FlowCase, Golden, bundle, bundle_1, bundle_3, keep_going, max_error, runtime, snr_db,
+    vocoder_graphs,
+};
 use cosyserve::model::bundle::{LlmConfig, VocoderKind};
 use cosyserve::model::llm::{Llm, RowPrompt};
 use cosyserve::model::prompt_encoder::PromptEncoder;
@@ -11,9 +12,6 @@ use cosyserve::model::vocoder::{Vocoder, VocoderGraphs, VocoderRun};
 use cosyserve::model::{Bundle, Mel, mel};
 use cosyserve::runtime::Device;
 use cosyserve::text::{LayoutIds, lay_out};
-use support::{
-    FlowCase, Golden, bundle, bundle_1, bundle_3, keep_going, max_error, runtime, snr_db, vocoder_graphs,
-};
 
 fn log_softmax(logits: &[f32]) -> Vec<f32> {
     let max = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);

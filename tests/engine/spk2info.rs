@@ -1,21 +1,13 @@
 //! Speakers that CosyVoice itself saved, imported for the models they belong to: the same voices that the exporter makes of
 //! them.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    reason = "a test stops where its fixture is broken"
-)]
 
-mod support;
-#[path = "support/torch_writer.rs"]
-mod torch_writer;
-
+use crate::support;
 use cosyserve::model::Bundle;
 use cosyserve::text::TextTokenizer;
 use cosyserve::voice::{SpeakerFile, Voice, VoiceStore};
 use ndarray_npy::NpzReader;
 
-use self::torch_writer::Value;
+use crate::torch_writer::{self, Value};
 
 /// The voices of a file for the model of a bundle, as they are saved.
 fn voices(content: &[u8], bundle: &Bundle) -> Vec<cosyserve::Result<Voice>> {
