@@ -31,8 +31,10 @@ SIZES = {
 }
 
 
-def edit_yaml(text, sampling):
-    """Set the sampling parameters and the estimator's sizes; everything else stays as it is."""
+def edit_yaml(text, sampling, guidance):
+    """Set sampling, guidance and the estimator's sizes; everything else stays as it is."""
+    text, count = re.subn(r"(\n +inference_cfg_rate: )\S+", rf"\g<1>{guidance}", text)
+    assert count == 1, "inference_cfg_rate"
     for key, value in {**sampling, **SIZES}.items():
         if key in sampling:
             text, count = re.subn(rf"(\n        {key}: )\S+", rf"\g<1>{value}", text, count=1)
@@ -85,6 +87,7 @@ def main():
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--top-p", type=float, default=SAMPLING["top_p"])
     parser.add_argument("--top-k", type=int, default=SAMPLING["top_k"])
+    parser.add_argument("--guidance", type=float, default=0.5, help="of the flow (classifier-free)")
     parser.add_argument("--temperature", type=float, default=1.0, help="folded into the head")
     args = parser.parse_args()
     work = args.out.with_name(args.out.name + ".new")
@@ -94,7 +97,7 @@ def main():
         path.chmod(0o755 if path.is_dir() else 0o644)
     sampling = {**SAMPLING, "top_p": args.top_p, "top_k": args.top_k}
     (work / "cosyvoice2.yaml").write_text(
-        edit_yaml((args.base / "cosyvoice2.yaml").read_text(encoding="utf8"), sampling), encoding="utf8"
+        edit_yaml((args.base / "cosyvoice2.yaml").read_text(encoding="utf8"), sampling, args.guidance), encoding="utf8"
     )
 
     state = load(args.parts / "lm.train.pt")
