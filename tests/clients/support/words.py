@@ -2,7 +2,7 @@
 
 MANDARIN = "今天的天气非常好，我们一起去公园散步吧。"
 MANDARIN_TOO = "很高兴在这里见到你们大家。"
-ENGLISH = "The quick brown fox jumps over the lazy dog today."
+ENGLISH = "Please tell me when the next train to London leaves."
 ENGLISH_LONG = (
     "The morning was quiet and the street was empty. An old man opened the door of his small shop and looked at the "
     "sky. He smiled, because the rain was over at last. Then he made a cup of tea and waited for his friends."
