@@ -20,6 +20,7 @@ import flow
 import lm
 from recogniser import Recogniser, Tokenizer
 from speaker import SpeakerEncoder
+from training import weights
 
 SAMPLING = {"top_p": 0.8, "top_k": 25, "win_size": 10, "tau_r": 1.1}  # tau_r > 1: repetition is never punished
 SIZES = {
@@ -44,40 +45,32 @@ def edit_yaml(text, sampling, guidance):
     return text
 
 
-def export_tokenizer(recogniser, path):
-    feats, length = torch.randn(1, 128, 200), torch.tensor([200], dtype=torch.int32)
+def export(model, path, inputs, output, sizes):
+    """inputs: example tensors by name; output: its name; sizes: names of those that vary, as torch.onnx has them"""
     torch.onnx.export(
-        Tokenizer(recogniser).eval(),
-        (feats, length),
+        model.eval(),
+        tuple(inputs.values()),
         path,
-        input_names=["feats", "feats_length"],
-        output_names=["indices"],
-        dynamic_axes={"feats": {2: "T"}, "indices": {1: "N"}},
+        input_names=list(inputs),
+        output_names=[output],
+        dynamic_axes=sizes,
         opset_version=17,
         dynamo=False,
     )
+
+
+def export_tokenizer(recogniser, path):
+    inputs = {"feats": torch.randn(1, 128, 200), "feats_length": torch.tensor([200], dtype=torch.int32)}
+    export(Tokenizer(recogniser), path, inputs, "indices", {"feats": {2: "T"}, "indices": {1: "N"}})
 
 
 def export_speaker(encoder, path):
-    torch.onnx.export(
-        encoder.eval(),
-        torch.randn(1, 200, 80),
-        path,
-        input_names=["input"],
-        output_names=["output"],
-        dynamic_axes={"input": {1: "T"}},
-        opset_version=17,
-        dynamo=False,
-    )
+    export(encoder, path, {"input": torch.randn(1, 200, 80)}, "output", {"input": {1: "T"}})
 
 
 def generic(names):
     """Key names with layer numbers blanked, to compare models of different depth."""
     return {re.sub(r"\.\d+\.", ".#.", re.sub(r"\.\d+\.", ".#.", n)) for n in names}
-
-
-def load(path):
-    return {k: v.float() for k, v in torch.load(path, weights_only=True).items()}
 
 
 def main():
@@ -100,7 +93,7 @@ def main():
         edit_yaml((args.base / "cosyvoice2.yaml").read_text(encoding="utf8"), sampling, args.guidance), encoding="utf8"
     )
 
-    state = load(args.parts / "lm.train.pt")
+    state = weights(args.parts / "lm.train.pt")
     model = lm.LanguageModel(state["embed_tokens.weight"].shape[0])
     model.load_state_dict(state)
     out = model.export()
@@ -109,14 +102,14 @@ def main():
     out["llm.model.lm_head.weight"] = out["llm.model.model.embed_tokens.weight"]  # tied
     torch.save(out, work / "llm.pt")
     decoder = flow.Flow()
-    decoder.load_state_dict(load(args.parts / "flow.train.pt"))
+    decoder.load_state_dict(weights(args.parts / "flow.train.pt"))
     torch.save(decoder.export(), work / "flow.pt")
     recogniser = Recogniser().eval()
-    recogniser.load_state_dict(load(args.parts / "recogniser.pt"))
+    recogniser.load_state_dict(weights(args.parts / "recogniser.pt"))
     export_tokenizer(recogniser, work / "speech_tokenizer_v2.onnx")
     if (args.parts / "speaker.pt").exists():
         encoder = SpeakerEncoder()
-        encoder.load_state_dict(load(args.parts / "speaker.pt"))
+        encoder.load_state_dict(weights(args.parts / "speaker.pt"))
         export_speaker(encoder, work / "campplus.onnx")
     if (args.parts / "hift.pt").exists():
         shutil.copyfile(args.parts / "hift.pt", work / "hift.pt")

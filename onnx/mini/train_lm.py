@@ -23,7 +23,7 @@ import torch.nn.functional as F
 
 import lm
 import tokens
-from training import Average, Clock, cosine, save
+from training import Average, Clock, cosine, save, weights
 
 IGNORE = -100
 TEXT_VOCABULARY = 4960
@@ -241,7 +241,7 @@ def main():
     feeder.refresh()
     model = lm.LanguageModel(TEXT_VOCABULARY).to(args.device)
     if args.resume:
-        model.load_state_dict({k: v.float() for k, v in torch.load(args.resume, weights_only=True).items()})
+        model.load_state_dict(weights(args.resume))
     average = Average(model, 0.998)
     matrices = [p for n, p in model.named_parameters() if p.dim() > 1 and "residual" not in n and "embed" not in n]
     others = [p for n, p in model.named_parameters() if not (p.dim() > 1 and "residual" not in n and "embed" not in n)]

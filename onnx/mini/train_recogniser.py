@@ -16,7 +16,7 @@ import torch.nn.functional as F
 import tokens
 from recogniser import Recogniser
 from stream import Mixture
-from training import Average, Clock, cosine, halves, save
+from training import Average, Clock, cosine, halves, save, weights
 
 
 def vary(mel):
@@ -58,12 +58,11 @@ def main():
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
     torch.manual_seed(0)
     cuda = args.device == "cuda"
-    folders = [args.data] + ([args.people] if args.people else [])
-    data = Mixture.load(folders, args.people_share, ["tokens", "whisper"], args.device)
+    data = Mixture.load(args.data, args.people, args.people_share, ["tokens", "whisper"], args.device)
     clock = Clock(args.seconds)
     model = Recogniser().to(args.device)
     if args.init:
-        model.load_state_dict({k: v.float() for k, v in torch.load(args.init, weights_only=True).items()})
+        model.load_state_dict(weights(args.init))
     average = Average(model)
     optimiser = torch.optim.AdamW(model.parameters(), 2e-3, betas=(0.9, 0.98), weight_decay=0.02, fused=cuda)
     print(f"recogniser: {sum(p.numel() for p in model.parameters()) / 1e6:.2f} M parameters", flush=True)

@@ -9,7 +9,6 @@ pieces of up to 4 s into the sets' utterances.pt, and voices.spk.pt: the built-i
 """
 
 import argparse
-import time
 from pathlib import Path
 
 import torch
@@ -19,7 +18,7 @@ import features
 from identities import BUILT_IN
 from speaker import SpeakerEncoder
 from stream import Mixture
-from training import Average, Clock, cosine, save
+from training import Average, Clock, Progress, cosine, save, weights
 
 SCALE, MARGIN = 30.0, 0.2
 PIECE = 100  # tokens of an embedded piece
@@ -84,20 +83,19 @@ def main():
     args = parser.parse_args()
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
     torch.manual_seed(0)
-    folders = [args.data] + ([args.people] if args.people else [])
-    streams = Mixture.load(folders, 0.0, ["audio"], args.device).streams
+    streams = Mixture.load(args.data, args.people, 0.0, ["audio"], args.device).streams
     bank = torch.load(args.pack / "voices.pt", weights_only=True)["banks"]["kaldi"].to(args.device)
     model, clock = SpeakerEncoder().to(args.device), Clock(args.seconds)
     for path in (args.out / "speaker.pt", args.pack / "speaker.pt"):
         if path.exists():
-            model.load_state_dict(torch.load(path, weights_only=True))
+            model.load_state_dict(weights(path))
             break
     classes = torch.nn.Parameter(torch.randn(sum(len(s.people) for s in streams), 192, device=args.device))
     average = Average(model, 0.99)
     optimiser = torch.optim.AdamW([*model.parameters(), classes], 1e-3, betas=(0.9, 0.98), weight_decay=0.05)
-    step, marked, sums = 0, time.time(), torch.zeros(2, device=args.device)
+    progress = Progress("speaker", "loss %.3f right %.3f", 200, clock)
     while clock.running():
-        audio, label = draw(streams, args.rows, (50, 75, 100)[step % 3])
+        audio, label = draw(streams, args.rows, (50, 75, 100)[progress.step % 3])
         for group in optimiser.param_groups:
             group["lr"] = cosine(clock.elapsed, args.seconds, 1e-3, 5)
         with torch.autocast("cuda", torch.bfloat16, enabled=args.device == "cuda"):
@@ -111,27 +109,18 @@ def main():
         torch.nn.utils.clip_grad_norm_(model.parameters(), 2.0)
         optimiser.step()
         average.update()
-        sums += torch.stack([loss.detach(), (angle.argmax(1) == label).float().mean()])
-        step += 1
-        if step % 200 == 0 or step == 2:
-            n = min(step, 200)
-            print(
-                f"speaker {step} {clock.elapsed:.0f} s loss {sums[0] / n:.3f} right {sums[1] / n:.3f} "
-                f"{(time.time() - marked) / n * 1e3:.0f} ms",
-                flush=True,
-            )
-            marked, sums = time.time(), torch.zeros_like(sums)
-    if step:
+        progress.add(torch.stack([loss.detach(), (angle.argmax(1) == label).float().mean()]))
+    if progress.step:
         average.swap()
         save({k: v.cpu() for k, v in model.state_dict().items()}, args.out / "speaker.pt")
     model.eval()
-    for stream, folder in zip(streams, folders, strict=True):
+    for stream, folder in zip(streams, (args.data, args.people), strict=False):
         embed(model, stream, bank, folder)
     built_in = {n: streams[0].people.index(v) for n, v in BUILT_IN.items() if v in streams[0].people}
     if built_in:
         voices = {n: {"embedding": streams[0].centroids[i][None].cpu().clone()} for n, i in built_in.items()}
         save(voices, args.out / "voices.spk.pt")
-    print(f"speaker done: {step} steps, {len(classes)} identities, {clock.elapsed:.0f} s", flush=True)
+    print(f"speaker done: {progress.step} steps, {len(classes)} identities, {clock.elapsed:.0f} s", flush=True)
     (args.out / "speaker.done").touch()
 
 

@@ -11,14 +11,13 @@ not perfect. Recordings of people end at 8 kHz: what the generator says above is
 
 import argparse
 import math
-import time
 from pathlib import Path
 
 import torch
 
 from discriminators import Discriminators
 from stream import Mixture
-from training import Average, Clock, cosine, halves, save
+from training import Average, Clock, Progress, cosine, halves, save, weights
 from vocoder import HiFT
 
 
@@ -158,12 +157,11 @@ def main():
     torch.backends.cudnn.benchmark = True
     torch.manual_seed(0)
     clock, cuda = Clock(args.seconds), args.device == "cuda"
-    folders = [args.data] + ([args.people] if args.people else [])
-    data = Mixture.load(folders, args.people_share, ["mel", "audio", "f0"], args.device)
+    data = Mixture.load(args.data, args.people, args.people_share, ["mel", "audio", "f0"], args.device)
     narrow = args.rows - data.rows(args.rows)[0]
     generator, judge = HiFT().to(args.device), Discriminators().to(args.device)
     if args.init:
-        generator.load_state_dict({k: v.float() for k, v in torch.load(args.init, weights_only=True).items()})
+        generator.load_state_dict(weights(args.init))
     game = Game(generator, judge, args.rows, narrow, args.slots, args.device)
 
     def draw():
@@ -195,10 +193,11 @@ def main():
         save(halves(generator.state_dict()), args.out / "hift.pt")
         average.swap()
 
-    step, marked, sums = 0, time.time(), torch.zeros(6, device=args.device)
+    form = "mel %.4f magnitude %.4f f0 %.2f adversarial %.3f matching %.3f judge %.3f"
+    progress = Progress("vocoder", form, 500, clock)
     while clock.running():
         rate = cosine(clock.elapsed, args.seconds, args.rate, floor=0.05)
-        game.weight.fill_(min(1.0, max(0.0, (step - 300) / 1000)))
+        game.weight.fill_(min(1.0, max(0.0, (progress.step - 300) / 1000)))
         result = game(*draw())
         for optimiser, parameters, limit in zip(optimisers, game.players, (10.0, 10.0), strict=True):
             for group in optimiser.param_groups:
@@ -206,21 +205,11 @@ def main():
             torch.nn.utils.clip_grad_norm_(parameters, limit)
             optimiser.step()
         average.update()
-        sums += result
-        step += 1
-        if step % 500 == 0 or step == 2:
-            n = min(step, 500)
-            print(
-                f"vocoder {step} {clock.elapsed:.0f} s mel %.4f magnitude %.4f f0 %.2f "
-                "adversarial %.3f matching %.3f judge %.3f" % tuple((sums / n).tolist()),
-                f"{(time.time() - marked) / n * 1e3:.1f} ms",
-                flush=True,
-            )
-            marked, sums = time.time(), torch.zeros_like(sums)
+        progress.add(result.clone())  # a graph writes the same tensor each time
         if clock.every("save", 100):
             write()
     write()
-    print(f"vocoder done: {step} steps in {clock.elapsed:.0f} s", flush=True)
+    print(f"vocoder done: {progress.step} steps in {clock.elapsed:.0f} s", flush=True)
     (args.out / "vocoder.done").touch()
 
 

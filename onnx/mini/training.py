@@ -47,6 +47,11 @@ def save(data, path):
     os.replace(path.with_suffix(".tmp"), path)
 
 
+def weights(path):
+    """A state dict that was saved in either precision, in f32."""
+    return {k: v.float() for k, v in torch.load(path, weights_only=True).items()}
+
+
 def halves(state):
     return {k: v.detach().half().cpu() if v.is_floating_point() else v.cpu() for k, v in state.items()}
 
@@ -69,3 +74,21 @@ class Clock:
             self.next[name] = self.elapsed + period
             return True
         return False
+
+
+class Progress:
+    """Counts steps and prints the means of what they measure: after two steps, then every `period`."""
+
+    def __init__(self, name, form, period, clock):
+        self.name, self.form, self.period, self.clock = name, form, period, clock
+        self.step, self.values, self.marked = 0, [], time.time()
+
+    def add(self, values):
+        """values: tensor of as many numbers as `form` has places"""
+        self.step += 1
+        self.values.append(values)
+        if self.step % self.period == 0 or self.step == 2:
+            means = self.form % tuple(torch.stack(self.values).mean(0).tolist())
+            spent = (time.time() - self.marked) / len(self.values) * 1e3
+            print(f"{self.name} {self.step} {self.clock.elapsed:.0f} s {means} {spent:.1f} ms", flush=True)
+            self.values, self.marked = [], time.time()
