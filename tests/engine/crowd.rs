@@ -128,9 +128,5 @@ async fn a_listener_who_leaves_frees_slot_and_pages() {
     speech.chunks.recv().await.unwrap().unwrap();
     assert_eq!(engine.status().active, 1);
     drop(speech);
-    let limit = Instant::now() + Duration::from_secs(5);
-    while engine.status() != idle {
-        assert!(Instant::now() < limit, "{:?} is not {idle:?}", engine.status());
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
+    support::engine::until(&engine, &idle, Instant::now() + Duration::from_secs(5)).await;
 }

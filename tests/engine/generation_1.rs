@@ -5,9 +5,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::support::engine::{prompt, request};
+use crate::support::engine::{conversion, prompt, request};
 use crate::support::{self, bundle_1};
-use cosyserve::engine::{Engine, Mode, SourceAudio, SpeechRequest, Target};
+use cosyserve::engine::{Engine, Mode, SpeechRequest};
 use cosyserve::{Error, Result};
 use tokio::sync::OnceCell;
 
@@ -187,10 +187,7 @@ async fn a_variant_does_what_it_was_trained_for() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_recording_is_converted() {
     let (samples, rate) = support::prompt_wav();
-    let mode = Mode::Convert {
-        source: SourceAudio::prepare(&samples, rate, "source").unwrap(),
-        target: Target::Prompt(prompt()),
-    };
+    let mode = conversion();
     let streamed = speak(mode.clone(), "", true).await;
     let whole = speak(mode, "", false).await;
     let seconds = whole.len() as f32 / RATE as f32;

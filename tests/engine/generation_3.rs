@@ -4,8 +4,8 @@
 use crate::support;
 use std::sync::Arc;
 
-use crate::support::engine::{prompt, request};
-use cosyserve::engine::{Engine, Mode, SourceAudio, Target};
+use crate::support::engine::{conversion, prompt, request};
+use cosyserve::engine::{Engine, Mode};
 use cosyserve::{Error, Result};
 use tokio::sync::OnceCell;
 
@@ -77,11 +77,7 @@ async fn every_mode_speaks() {
 /// Guarantees voice conversion, which has no language model.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_recording_is_converted() {
-    let (samples, rate) = support::prompt_wav();
-    let mode = Mode::Convert {
-        source: SourceAudio::prepare(&samples, rate, "source").unwrap(),
-        target: Target::Prompt(prompt()),
-    };
+    let mode = conversion();
     let streamed = speak(mode.clone(), "", true).await.unwrap();
     let whole = speak(mode, "", false).await.unwrap();
     assert!(!whole.is_empty() && streamed.len() == whole.len());

@@ -5,7 +5,7 @@ use crate::support;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::support::engine::{bundled, chunks, load, prompt, request};
+use crate::support::engine::{bundled, chunks, load, prompt, request, until};
 use cosyserve::engine::{Engine, LiveText, Mode, SpeechStream};
 use cosyserve::{Error, Result};
 use tokio::sync::OnceCell;
@@ -128,10 +128,7 @@ async fn a_listener_who_leaves_ends_it() {
     assert_eq!(engine.status().active, 1);
     drop(speech);
     let limit = Instant::now() + Duration::from_secs(10);
-    while engine.status() != idle {
-        assert!(Instant::now() < limit, "{:?} is not {idle:?}", engine.status());
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
+    until(&engine, &idle, limit).await;
     while live.push("more ").await.is_ok() {
         assert!(Instant::now() < limit, "the text is still read");
         tokio::time::sleep(Duration::from_millis(10)).await;
@@ -139,10 +136,7 @@ async fn a_listener_who_leaves_ends_it() {
     // Nor does one who waits for nothing.
     let (_live, speech) = begin(&engine, preset(&engine)).await;
     drop(speech);
-    while engine.status() != idle {
-        assert!(Instant::now() < limit, "{:?} is not {idle:?}", engine.status());
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
+    until(&engine, &idle, limit).await;
 }
 
 async fn load_alone() -> Arc<Engine> {

@@ -6,7 +6,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
-use crate::support::{FlowCase, Golden, bundle_1, keep_going, max_error, runtime, snr_db, vocoder_graphs_of};
+use crate::support::{
+    FlowCase, Golden, bundle_1, check_vocoder, keep_going, max_error, runtime, snr_db, vocoder_graphs_of,
+};
 use cosyserve::engine::overlapped_flow::{OverlappedFlows, OverlappedStream};
 use cosyserve::engine::turn::Turn;
 use cosyserve::engine::urgency::Urgency;
@@ -189,25 +191,11 @@ fn whole_samples_are_the_references() {
 /// Guarantees f0 and samples of the vocoder, with the reference's source injected.
 #[test]
 fn the_vocoder_is_the_references() {
-    let graphs = vocoder_graphs_of(&bundle_1());
-    let golden = Golden::open("hift_1");
-    let run = |run: VocoderRun| graphs.run(&[&run]).unwrap().remove(0).values;
-    let mel = golden.matrix("full/mel");
-    let error = max_error(&run(VocoderRun::f0(mel)), &golden.floats("full/f0"));
-    println!("vocoder f0: max error {error:.2e} Hz");
-    assert!(error <= 1e-2, "f0: {error}");
-    for (case, mel_of, source) in [
-        ("full", "full/mel", Some("full/source")),
-        ("cached", "full/mel", Some("cached/source")),
-        ("decode_zero_source", "decode_zero_source/mel", None),
-    ] {
-        let expected = golden.floats(&format!("{case}/audio"));
-        let source = source.map_or_else(|| vec![0.0; expected.len()], |s| golden.floats(s));
-        let audio = run(VocoderRun::decode(golden.matrix(mel_of), source));
-        let snr = snr_db(&audio, &expected);
-        println!("vocoder {case}: SNR {snr:.1} dB");
-        assert!(snr >= SAMPLES_DB, "{case}: {snr}");
-    }
+    check_vocoder(
+        &vocoder_graphs_of(&bundle_1()),
+        &Golden::open("hift_1"),
+        SAMPLES_DB,
+    );
 }
 
 /// Guarantees that a frame of an utterance begins with the same noise whether it is streamed or not: as many numbers are

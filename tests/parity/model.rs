@@ -2,13 +2,13 @@
 //! CosyVoice 2 checkpoint; the language model's on CosyVoice 1 and 3 too. `make test` exports it first; see tests/support.
 
 use crate::support::{
-    self, FlowCase, Golden, bundle, bundle_1, bundle_3, keep_going, max_error, runtime, snr_db,
-    vocoder_graphs,
+    self, FlowCase, Golden, bundle, bundle_1, bundle_3, check_vocoder, keep_going, max_error, runtime,
+    snr_db, vocoder_graphs, vocoder_run,
 };
 use cosyserve::model::bundle::{LlmConfig, VocoderKind};
 use cosyserve::model::llm::{Llm, RowPrompt};
 use cosyserve::model::prompt_encoder::PromptEncoder;
-use cosyserve::model::vocoder::{Vocoder, VocoderGraphs, VocoderRun};
+use cosyserve::model::vocoder::{Vocoder, VocoderRun};
 use cosyserve::model::{Bundle, Mel, mel};
 use cosyserve::runtime::Device;
 use cosyserve::text::{LayoutIds, lay_out};
@@ -87,33 +87,10 @@ fn log_probabilities_of(mut llm: Llm, golden: &str, cases: &[&str]) {
     }
 }
 
-fn run(graphs: &VocoderGraphs, run: VocoderRun) -> Vec<f32> {
-    graphs.run(&[&run]).unwrap().remove(0).values
-}
-
 /// Guarantees f0 and samples of the vocoder, with the reference's source injected.
 #[test]
 fn vocoder_audio() {
-    let vocoder = vocoder_graphs();
-    let golden = Golden::open("hift_2");
-    let mel = golden.matrix("full/mel");
-    let f0 = run(&vocoder, VocoderRun::f0(mel));
-    let error = max_error(&f0, &golden.floats("full/f0"));
-    println!("vocoder f0: max error {error:.2e} Hz");
-    assert!(error <= 1e-2, "f0: {error}");
-    for (case, mel_of, source) in [
-        ("full", "full/mel", Some("full/source")),
-        ("cached", "full/mel", Some("cached/source")),
-        ("decode_zero_source", "decode_zero_source/mel", None),
-    ] {
-        let mel = golden.matrix(mel_of);
-        let expected = golden.floats(&format!("{case}/audio"));
-        let source = source.map_or_else(|| vec![0.0; expected.len()], |s| golden.floats(s));
-        let audio = run(&vocoder, VocoderRun::decode(mel, source));
-        let snr = snr_db(&audio, &expected);
-        println!("vocoder {case}: SNR {snr:.1} dB");
-        assert!(snr >= 50.0, "{case}: {snr}");
-    }
+    check_vocoder(&vocoder_graphs(), &Golden::open("hift_2"), 50.0);
 }
 
 /// Guarantees the chunked synthesis: the flow's mel of every chunk, the mel that reaches the vocoder, and the samples
@@ -150,7 +127,7 @@ fn streamed_chunks() {
         let to_vocoder = mel::join(&carried_mel, &new);
         let hift_error = max_error(&to_vocoder.data, &golden.floats(&key("hift_mel")));
         let decode = VocoderRun::decode(to_vocoder.clone(), golden.floats(&key("hift_source")));
-        let mut audio = run(&vocoder, decode);
+        let mut audio = vocoder_run(&vocoder, decode);
         if chunk > 0 {
             cosyserve::dsp::fade::cross_fade(&mut audio, &carried_speech, &window);
         }

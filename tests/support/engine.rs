@@ -2,10 +2,12 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use cosyserve::Result;
-use cosyserve::engine::{Engine, EngineOptions, Mode, PromptAudio, SpeechRequest, SpeechStream};
+use cosyserve::engine::{
+    Engine, EngineOptions, Mode, PromptAudio, SourceAudio, SpeechRequest, SpeechStream, Status, Target,
+};
 
 /// Two threads of a CPU, a folder of its own for voices, 4 requests at work and 64 waiting.
 pub fn options(bundle: PathBuf) -> EngineOptions {
@@ -42,6 +44,15 @@ pub fn prompt() -> PromptAudio {
     PromptAudio::prepare(&samples, rate, "prompt").unwrap()
 }
 
+/// The goldens' recording in its own voice.
+pub fn conversion() -> Mode {
+    let (samples, rate) = super::prompt_wav();
+    Mode::Convert {
+        source: SourceAudio::prepare(&samples, rate, "source").unwrap(),
+        target: Target::Prompt(prompt()),
+    }
+}
+
 /// A request of seed 7 at its own speed.
 pub fn request(mode: Mode, text: &str, stream: bool) -> SpeechRequest {
     SpeechRequest {
@@ -62,4 +73,12 @@ pub async fn chunks(mut speech: SpeechStream) -> Result<Vec<Vec<f32>>> {
     }
     assert!(chunks.iter().flatten().all(|v| v.is_finite() && v.abs() <= 1.0));
     Ok(chunks)
+}
+
+/// Waits until the engine is as it was; a test fails where it is not by `limit`.
+pub async fn until(engine: &Engine, before: &Status, limit: Instant) {
+    while engine.status() != *before {
+        assert!(Instant::now() < limit, "{:?} is not {before:?}", engine.status());
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
 }

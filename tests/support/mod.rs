@@ -16,7 +16,7 @@ use std::time::Instant;
 use cosyserve::engine::flow_worker::{FlowWorker, PagedStream};
 use cosyserve::engine::urgency::Urgency;
 use cosyserve::model::flow::{Flow, FlowVoice};
-use cosyserve::model::vocoder::VocoderGraphs;
+use cosyserve::model::vocoder::{VocoderGraphs, VocoderRun};
 use cosyserve::model::{Bundle, Mel};
 use cosyserve::runtime::{Device, Options, Runtime};
 use ndarray::{ArrayD, IxDyn, OwnedRepr};
@@ -136,6 +136,31 @@ pub fn vocoder_graphs() -> VocoderGraphs {
 /// Likewise, of a bundle.
 pub fn vocoder_graphs_of(bundle: &Bundle) -> VocoderGraphs {
     VocoderGraphs::load(runtime(), bundle, Device::Cpu, 1, Path::new("")).unwrap()
+}
+
+/// Values of one run of a vocoder's graph.
+pub fn vocoder_run(graphs: &VocoderGraphs, run: VocoderRun) -> Vec<f32> {
+    graphs.run(&[&run]).unwrap().remove(0).values
+}
+
+/// Holds f0 and samples of a vocoder against a golden, with the reference's source injected.
+pub fn check_vocoder(graphs: &VocoderGraphs, golden: &Golden, least_db: f64) {
+    let f0 = vocoder_run(graphs, VocoderRun::f0(golden.matrix("full/mel")));
+    let error = max_error(&f0, &golden.floats("full/f0"));
+    println!("vocoder f0: max error {error:.2e} Hz");
+    assert!(error <= 1e-2, "f0: {error}");
+    for (case, mel_of, source) in [
+        ("full", "full/mel", Some("full/source")),
+        ("cached", "full/mel", Some("cached/source")),
+        ("decode_zero_source", "decode_zero_source/mel", None),
+    ] {
+        let expected = golden.floats(&format!("{case}/audio"));
+        let source = source.map_or_else(|| vec![0.0; expected.len()], |s| golden.floats(s));
+        let audio = vocoder_run(graphs, VocoderRun::decode(golden.matrix(mel_of), source));
+        let snr = snr_db(&audio, &expected);
+        println!("vocoder {case}: SNR {snr:.1} dB");
+        assert!(snr >= least_db, "{case}: {snr}");
+    }
 }
 
 /// The goldens' prompt recording: samples and rate.
