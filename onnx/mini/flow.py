@@ -282,10 +282,11 @@ class Flow(nn.Module):
         h = self.encoder_proj(self.encoder(F.embedding(codes, table), masks, context))
         return h.float().transpose(1, 2), self.spk_embed_affine_layer(F.normalize(speaker, dim=1)).float()
 
-    def forward(self, codes, mel, speaker, masks, guidance_dropout=0.2, prompted=0.75, longest_prompt=0.6):
+    def forward(self, codes, mel, speaker, masks, guidance_dropout=0.2, prompted=0.75, longest_prompt=0.6, forgot=0.4):
         """Training losses: codes (B, T), mel (B, 2T, 80), speaker (B, 192) -> flow matching, prior (mu against mel)
 
-        `prompted`: share of rows that see the beginning of their mel, up to a share `longest_prompt` of it.
+        `prompted`: share of rows that see the beginning of their mel, up to a share `longest_prompt` of it; `forgot`:
+        share of those that have no speaker embedding, so that the voice is learned from the prompt too.
         """
         mel = mel.transpose(1, 2)
         mu, spk = self.condition(codes, speaker, masks)
@@ -294,12 +295,13 @@ class Flow(nn.Module):
         length = torch.rand(batch, device=device) * longest_prompt * mel.shape[2]
         prompt = length * (torch.rand(batch, device=device) < prompted)
         cond = mel * (torch.arange(mel.shape[2], device=device)[None] < prompt[:, None])[:, None]
+        known = 1 - ((torch.rand(batch, device=device) < forgot) & (prompt > 1)).float()
         t = torch.rand(batch, 1, 1, device=device)
         noise = torch.randn_like(mel)
         keep = (torch.rand(batch, device=device) > guidance_dropout).float()
         y = (1 - (1 - 1e-6) * t) * noise + t * mel
         velocity = self.decoder["estimator"](
-            y, mu * keep[:, None, None], t[:, 0, 0], spk * keep[:, None], cond * keep[:, None, None], masks[1]
+            y, mu * keep[:, None, None], t[:, 0, 0], spk * (keep * known)[:, None], cond * keep[:, None, None], masks[1]
         )
         return F.mse_loss(velocity.float(), mel - (1 - 1e-6) * noise), prior
 
