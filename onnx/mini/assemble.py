@@ -2,10 +2,10 @@
 
     python assemble.py --parts DIR --base CHECKPOINT --out CHECKPOINT
 
---parts: lm.train.pt, flow.train.pt, recogniser.pt, and hift.pt, speaker.pt, voices.spk.pt if there are; --base: an
-existing checkpoint that gives the rest (tokenizer, speaker encoder, yaml, vocoder) and whose key names the result must
-have, part by part, up to the number of layers. The directory is written under a temporary name and renamed when
-complete.
+--parts: lm.train.pt, flow.train.pt, recogniser.pt, and hift.pt, speaker.pt, voices.spk.pt, voices.prompt.pt if there
+are; --base: an existing checkpoint that gives the rest (tokenizer, speaker encoder, yaml, vocoder) and whose key names
+the result must have, part by part, up to the number of layers. The directory is written under a temporary name and
+renamed when complete.
 """
 
 import argparse
@@ -68,6 +68,16 @@ def export_speaker(encoder, path):
     export(encoder, path, {"input": torch.randn(1, 200, 80)}, "output", {"input": {1: "T"}})
 
 
+def speakers(parts, built_in):
+    """spk2info: the parts' embeddings instead of `built_in`'s, and what the flow hears before each voice speaks."""
+    if (parts / "voices.spk.pt").exists():
+        built_in = torch.load(parts / "voices.spk.pt", weights_only=True)
+    if (parts / "voices.prompt.pt").exists():
+        prompts = torch.load(parts / "voices.prompt.pt", weights_only=True)
+        built_in = {voice: entry | prompts.get(voice, {}) for voice, entry in built_in.items()}
+    return built_in
+
+
 def generic(names):
     """Key names with layer numbers blanked, to compare models of different depth."""
     return {re.sub(r"\.\d+\.", ".#.", re.sub(r"\.\d+\.", ".#.", n)) for n in names}
@@ -113,8 +123,7 @@ def main():
         export_speaker(encoder, work / "campplus.onnx")
     if (args.parts / "hift.pt").exists():
         shutil.copyfile(args.parts / "hift.pt", work / "hift.pt")
-    if (args.parts / "voices.spk.pt").exists():
-        shutil.copyfile(args.parts / "voices.spk.pt", work / "spk2info.pt")
+    torch.save(speakers(args.parts, torch.load(work / "spk2info.pt", weights_only=True)), work / "spk2info.pt")
 
     sizes = {}
     for name in ("llm", "flow", "hift"):

@@ -33,7 +33,7 @@ class Studio:
         voices = torch.load(pack / "voices.pt", weights_only=True)
         self.banks = {k: v.to(device) for k, v in voices["banks"].items()}
         self.teacher = Kokoro(torch.load(pack / "kokoro.pt", weights_only=True), device, fuse)
-        self.people = identities(voices["names"], made, random.Random(5))
+        self.people = identities(voices["names"], made, random.Random(5 + seed))
         self.names = [
             voices["names"][p.voice] + ("" if i < len(voices["names"]) else f"*{i}") for i, p in enumerate(self.people)
         ]
@@ -249,7 +249,8 @@ def main():
     parser.add_argument("--frames", type=int, default=16000, help="teacher frames in a batch, for audio")
     parser.add_argument("--features", default="tokens,mel,whisper,audio,f0", help="which to keep, for audio")
     parser.add_argument("--made", type=int, default=14, help="identities made from each voice")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--mandarin", type=float, default=0.4, help="share of the sentences")
+    parser.add_argument("--seed", type=int, default=0, help="of the order of sentences and of the identities")
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--plain", action="store_true", help="do not compile")
     args = parser.parse_args()
@@ -263,6 +264,7 @@ def main():
         0.6 if args.kind == "prosody" else 0.3,
         fuse=args.kind == "audio" and args.device == "cuda" and not args.plain,
         made=args.made,
+        mandarin=args.mandarin,
     )
     studio.measure_pitch(12 if args.device == "cuda" else 1)
     print(

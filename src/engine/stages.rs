@@ -331,7 +331,11 @@ fn of_voice(voice: &Voice) -> Conditioning {
         None => of_embedding(embedding),
         Some(p) => Conditioning {
             prompt_text: p.text_tokens.clone(),
-            llm_speech: p.speech_tokens.clone(),
+            // Speech whose words it does not know tells the language model nothing: only the flow hears it.
+            llm_speech: match p.text_tokens.is_empty() {
+                true => Vec::new(),
+                false => p.speech_tokens.clone(),
+            },
             llm_speaker: Some(embedding.clone()),
             flow: FlowVoice::new(p.speech_tokens.clone(), p.speech_feat.clone(), embedding).into(),
         },
@@ -359,5 +363,33 @@ fn of_embedding(embedding: Vec<f32>) -> Conditioning {
         llm_speech: Vec::new(),
         llm_speaker: Some(embedding.clone()),
         flow: FlowVoice::new(Vec::new(), Vec::new(), embedding).into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Guarantees that the flow hears every recording of a voice, the language model only one whose words it knows.
+    #[test]
+    fn speech_without_its_words_is_the_flows_alone() {
+        let voice = |text_tokens: Vec<i64>| Voice {
+            id: "anna".into(),
+            name: "Anna".into(),
+            model: String::new(),
+            embedding: vec![0.5; 192],
+            prompt: Some(VoicePrompt {
+                text: String::new(),
+                text_tokens,
+                speech_tokens: vec![7, 8],
+                speech_feat: vec![0.0; 4 * 80],
+            }),
+        };
+        for (words, heard) in [(vec![1, 2], vec![7, 8]), (Vec::new(), Vec::new())] {
+            let conditioning = of_voice(&voice(words.clone()));
+            assert_eq!(conditioning.prompt_text, words);
+            assert_eq!(conditioning.llm_speech, heard);
+            assert_eq!(conditioning.flow.tokens, [7, 8]);
+        }
     }
 }

@@ -13,12 +13,10 @@ def test_every_step_can_be_said_and_names_options_that_its_script_has(name):
     steps, values = recipe.load()
     line = recipe.command(steps[name], values, again=True)
     assert "{" not in line
-    for part in line.split(" && "):
-        script = re.match(r"python (\w+\.py)", part)
-        if script:
-            code = (HERE / script[1]).read_text(encoding="utf8")
-            for option in re.findall(r" (--[\w-]+)", part):
-                assert f'"{option}"' in code, f"{script[1]} has no {option}"
+    for script, arguments in re.findall(r"python (\w+\.py)([^;&|]*)", line):
+        code = (HERE / script).read_text(encoding="utf8")
+        for option in re.findall(r" (--[\w-]+)", arguments):
+            assert f'"{option}"' in code, f"{script} has no {option}"
 
 
 def test_a_step_goes_on_only_when_asked():

@@ -24,7 +24,8 @@ pub struct VoiceEntry {
     /// Language its preview is in: that of its transcript, else what its name or id tell (`zh`, `yue`, `en`, `ja`, `ko`).
     #[schema(example = "zh")]
     pub language: &'static str,
-    /// What is said in the recording it was made from; null where there is none, empty where nobody told.
+    /// What is said in the recording it was made from; null where there is none or the model tells no words, empty where
+    /// nobody told.
     pub prompt_text: Option<String>,
     /// Length of that recording; null where there is none.
     pub prompt_seconds: Option<f32>,
@@ -34,7 +35,7 @@ pub struct VoiceEntry {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum VoiceKind {
-    /// Its speaker embedding alone.
+    /// Its speaker embedding, and how a recording sounds if it came with the model with one and without its words.
     Preset,
     /// A recording, whose manner it has too.
     Clone,
@@ -44,6 +45,7 @@ impl From<VoiceInfo> for VoiceEntry {
     fn from(voice: VoiceInfo) -> Self {
         let language = Language::of(&voice).code();
         let (prompt_text, prompt_seconds) = voice.prompt.map(|prompt| (prompt.text, prompt.seconds)).unzip();
+        let prompt_text = prompt_text.filter(|text| !(voice.built_in && text.is_empty()));
         Self {
             spk_id: voice.id,
             spk_name: voice.name,
@@ -134,4 +136,34 @@ impl From<Imported> for VoicesImported {
 pub struct PreviewQuery {
     /// What to say; a sentence in the voice's language when absent.
     pub text: Option<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::VoicePromptInfo;
+
+    /// Guarantees that a voice of the model with a recording for the flow is a preset, one saved without words a clone.
+    #[test]
+    fn a_recording_without_words_makes_no_clone_of_a_built_in_voice() {
+        for (built_in, text, kind) in [
+            (true, "", VoiceKind::Preset),
+            (true, "你好", VoiceKind::Clone),
+            (false, "", VoiceKind::Clone),
+        ] {
+            let entry = VoiceEntry::from(VoiceInfo {
+                id: "1".into(),
+                name: "1".into(),
+                built_in,
+                prompt: Some(VoicePromptInfo {
+                    text: text.into(),
+                    seconds: 4.0,
+                }),
+                revision: 0,
+            });
+            assert_eq!(entry.kind, kind);
+            assert_eq!(entry.prompt_text.is_some(), kind == VoiceKind::Clone);
+            assert_eq!(entry.prompt_seconds, Some(4.0));
+        }
+    }
 }

@@ -1,0 +1,24 @@
+import torch
+
+import assemble
+import average
+
+
+def test_voices_keep_their_embedding_and_get_the_prompt_of_their_name(tmp_path):
+    torch.save(
+        {"a": {"embedding": torch.ones(1, 2)}, "b": {"embedding": torch.zeros(1, 2)}}, tmp_path / "voices.spk.pt"
+    )
+    torch.save({"b": {"flow_prompt_speech_token": torch.ones(1, 3)}}, tmp_path / "voices.prompt.pt")
+    voices = assemble.speakers(tmp_path, {"old": {}})
+    assert list(voices) == ["a", "b"]
+    assert list(voices["a"]) == ["embedding"]
+    assert list(voices["b"]) == ["embedding", "flow_prompt_speech_token"]
+
+
+def test_without_parts_the_voices_stay(tmp_path):
+    assert assemble.speakers(tmp_path, {"old": {"embedding": 1}}) == {"old": {"embedding": 1}}
+
+
+def test_weights_of_runs_are_averaged():
+    states = [{"w": torch.tensor([0.0, 2.0])}, {"w": torch.tensor([1.0, 4.0])}]
+    assert average.mean(states)["w"].tolist() == [0.5, 3.0]
