@@ -10,8 +10,10 @@ import argparse
 from pathlib import Path
 
 import torch
+import torch.nn.functional as F
 
 import features
+import flow
 import tokens
 from generate import Studio
 from identities import BUILT_IN, NORMAL
@@ -25,6 +27,14 @@ SAID = {
     "中文女": "可怜虫打道回府初生儿宁镇香肠。",
     "中文男": "玄武线状沦落罗清泉类转危为安。",
 }
+# Tried in this order until the sentence fills whole chunks, so that the first chunk of a stream is a whole one too.
+SPEEDS = sorted((1 + k / 200 for k in range(-36, 37)), key=lambda speed: abs(speed - 1))
+PAUSE = 3  # slots of silence at most that are put behind it to that end
+
+
+def missing(out):
+    """Slots to the end of the chunk."""
+    return -int(out["counts"][0]) % flow.CHUNK
 
 
 def say(studio, sentences):
@@ -35,12 +45,15 @@ def say(studio, sentences):
     studio.start, studio.size = ends, (ends[1:] - ends[:-1]) + 2
     out = {}
     for number, voice in enumerate(sentences):
-        o = studio.speak([(number, studio.names.index(BUILT_IN[voice]), 1.0, NORMAL)])
+        person = studio.names.index(BUILT_IN[voice])
+        tries = (studio.speak([(number, person, speed, NORMAL)]) for speed in SPEEDS)
+        o = next(o for o in tries if missing(o) <= PAUSE)
         wave = studio.teacher.vocode(o["ids"], o["lengths"], o["owner"], o["style"], o["f0"], o["energy"])
-        first, count = int(o["cut"][0]), int(o["counts"][0])
+        first, count, pause = int(o["cut"][0]), int(o["counts"][0]), missing(o)
         wave = 1.5 * wave[:, 960 * first : 960 * (first + count)]  # as loud as generate.py makes it
-        codes = o["codes"][:, :count].to(torch.int32).cpu()
-        out[voice] = codes, features.mel(wave, studio.banks["mel"]).transpose(1, 2).cpu()
+        wave = F.pad(wave, (0, 960 * pause))
+        codes = F.pad(o["codes"][:, :count], (0, pause), value=int(o["codes"][0, count - 1])).to(torch.int32)
+        out[voice] = codes.cpu(), features.mel(wave, studio.banks["mel"]).transpose(1, 2).cpu()
     return out
 
 
