@@ -50,8 +50,8 @@ def say(studio, sentences):
         o = next(o for o in tries if missing(o) <= PAUSE)
         wave = studio.teacher.vocode(o["ids"], o["lengths"], o["owner"], o["style"], o["f0"], o["energy"])
         first, count, pause = int(o["cut"][0]), int(o["counts"][0]), missing(o)
-        wave = 1.5 * wave[:, 960 * first : 960 * (first + count)]  # as loud as generate.py makes it
-        wave = F.pad(wave, (0, 960 * pause))
+        wave = F.pad(wave, (0, 960))[:, 960 * first : 960 * (first + count)]  # the last slots may be cut short
+        wave = F.pad(1.5 * wave, (0, 960 * pause))  # as loud as generate.py makes it
         codes = F.pad(o["codes"][:, :count], (0, pause), value=int(o["codes"][0, count - 1])).to(torch.int32)
         out[voice] = codes.cpu(), features.mel(wave, studio.banks["mel"]).transpose(1, 2).cpu()
     return out
