@@ -151,4 +151,4 @@ def chinese(text):
     text = re.sub(r"(\d{3,})(?=号)", lambda m: m[1].translate(digits), text)
     text = re.sub(r"-(?=\d)", "负", text)
     text = re.sub(r"\d+(?:\.\d+)?", lambda m: cn2an.an2cn(m[0]), text)
-    return text.replace("两", "二").replace("零下", "负").replace("〇", "零")
+    return text.replace("两", "二").replace("兩", "二").replace("零下", "负").replace("〇", "零")

@@ -17,3 +17,4 @@ def test_chinese_figures_become_characters():
     assert chinese("2024年3月5日") == "二零二四年三月五日"
     assert chinese("8848米，30%") == "八千八百四十八米，百分之三十"
     assert chinese("1508号，-5度") == "一五零八号，负五度"
+    assert chinese("两百元") == chinese("兩百元") == "二百元"
