@@ -178,8 +178,9 @@ async fn a_full_server_says_so_and_a_deadline_makes_room() {
     let server = Server::start(data.path(), &["--max-conc", "1"]);
     let mut client = CosyVoiceClient::new(channel(&server).await);
     let voice = server.voice().await;
-    let mut story = Request::new(sft(&voice, STORY, 5));
-    story.set_timeout(Duration::from_secs(1));
+    // Far longer than the deadline, which leaves a busy machine time to begin.
+    let mut story = Request::new(sft(&voice, &STORY.repeat(10), 5));
+    story.set_timeout(Duration::from_secs(5));
     let mut answer = client.inference(story).await.unwrap().into_inner();
     let refused = client.inference(sft(&voice, SENTENCE, 5)).await.unwrap_err();
     assert_eq!(refused.code(), Code::ResourceExhausted, "{refused}");
