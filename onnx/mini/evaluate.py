@@ -32,18 +32,13 @@ def write_wav(path, audio):
 
 def teacher_codes(pack, phones, voices):
     """The teacher's tokens for phoneme strings, spoken by the given teacher voices."""
-    import tokens
     from generate import Studio
 
     studio = Studio(pack, "cpu", 0, 0.4)
-    ids = [tokens.encode(p) for p in phones]
-    names = [n for n in studio.names]
     studio.measure_pitch(8)
-    studio.phones = torch.tensor([i for x in ids for i in x], dtype=torch.uint8)
-    ends = torch.tensor([0] + [len(x) for x in ids]).cumsum(0)
-    studio.start, studio.size = ends, (ends[1:] - ends[:-1]) + 2
+    studio.read(phones)
     with torch.no_grad():
-        out = studio.speak([(i, names.index(v), 1.0, 0) for i, v in enumerate(voices)])
+        out = studio.speak([(i, studio.names.index(v), 1.0, 0) for i, v in enumerate(voices)])
     return [c[:n].tolist() for c, n in zip(out["codes"], out["counts"].tolist(), strict=True)]
 
 

@@ -50,6 +50,13 @@ class Studio:
         self.casting = Casting(voices["names"], self.people, self.rng, built_in_share)
         self.mean_log_f0 = torch.zeros(len(self.people), device=device)
 
+    def read(self, sentences):
+        """Take these phoneme strings instead of the pack's sentences."""
+        ids = [tokens.encode(phones) for phones in sentences]
+        self.phones = torch.tensor([i for sentence in ids for i in sentence], dtype=torch.uint8, device=self.device)
+        self.start = torch.tensor([0, *map(len, ids)]).cumsum(0)
+        self.size = (self.start[1:] - self.start[:-1]) + 2
+
     def order(self):
         """Sentences in random order, those of the rarer language more than once."""
         language = self.text["language"]

@@ -148,7 +148,7 @@ def main():
     clock, cuda = Clock(args.seconds), args.device == "cuda"
     model = flow.Flow().to(args.device)
     if args.warm:
-        warm(model, args.device, SHAPES if args.only is None else SHAPES[args.only :][:1])
+        warm(model, args.device, SHAPES if args.only is None else [SHAPES[args.only]])
         return
     args.out.mkdir(parents=True, exist_ok=True)
     data = Mixture.load(args.data, args.people, args.people_share, ["tokens", "mel"], args.device)

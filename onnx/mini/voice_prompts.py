@@ -14,7 +14,6 @@ import torch.nn.functional as F
 
 import features
 import flow
-import tokens
 from generate import Studio
 from identities import BUILT_IN, NORMAL
 from phonemize import g2p
@@ -34,10 +33,7 @@ def say(studio, sentences):
 
     N is a number of whole chunks, so that the first chunk of a stream is a whole one too: the beginning is cut off.
     """
-    ids = [tokens.encode(phones) for phones in sentences.values()]
-    studio.phones = torch.tensor([i for sentence in ids for i in sentence], dtype=torch.uint8, device=studio.device)
-    ends = torch.tensor([0, *map(len, ids)]).cumsum(0)
-    studio.start, studio.size = ends, (ends[1:] - ends[:-1]) + 2
+    studio.read(sentences.values())
     out = {}
     for number, voice in enumerate(sentences):
         o = studio.speak([(number, studio.names.index(BUILT_IN[voice]), 1.0, NORMAL)])
@@ -57,6 +53,7 @@ def main():
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--device", default="cpu")
     args = parser.parse_args()
+    torch.manual_seed(0)
     convert = {language: g2p(language) for language in ("en", "zh")}
     studio = Studio(args.pack, args.device, 0, 0.0, made=0)
     studio.measure_pitch(4)
