@@ -67,6 +67,8 @@ pub const SPEED_MAX: f32 = 2.0;
 pub const TEXT_SEGMENTS: usize = 500;
 /// Text tokens of a prompt's transcript or of an instruction.
 pub const PROMPT_TEXT_TOKENS: usize = 640;
+/// Built-in voices whose prompts are read before the server is ready.
+pub const WARM_VOICES: usize = 16;
 /// Seconds of speech of one segment. Segments are about 60 text tokens, 20 s; what exceeds this has run away, and the
 /// flow's cost grows with the square of a segment's length.
 pub const SEGMENT_SPEECH_SECONDS: usize = 60;

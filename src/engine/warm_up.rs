@@ -9,11 +9,13 @@ use super::lane::{Lane, Lanes};
 use super::pipeline::{Pipeline, Tally};
 use super::stages::{Conditioning, Script, Stages};
 use super::urgency::Urgency;
-use crate::{Error, Result};
+use crate::{Error, Result, limits};
 
 /// Text of the warm-up: long enough for one streamed chunk.
 const TEXT: &str = "One, two, three, four.";
-/// Time speaking it may take.
+/// What the other voices say.
+const WORD: &str = "One.";
+/// Time speaking may take, all voices together.
 const LIMIT: Duration = Duration::from_secs(60);
 
 /// Warms up one lane after the other, and in each one stage after the other: a GPU must do nothing else while kernels
@@ -36,17 +38,31 @@ fn timed(lane: &Lane, stage: &str, work: impl FnOnce() -> Result<()>) -> Result<
     Ok(())
 }
 
-/// Speaks [`TEXT`] with the first voice into nowhere.
+/// Speaks into nowhere: [`TEXT`] with the first voice, and a word with each other one that has a prompt, so that the flow
+/// has read what no later request of it reads again.
 fn speak(stages: &Stages, lane: &Lane) -> Result<()> {
     let started = Instant::now();
-    let voice = first_voice(stages)?;
-    let script = Script::Text(vec![stages.text.tokens(TEXT)?]);
+    let built_in = stages.voices.list().into_iter().filter(|known| known.built_in);
+    let prompted = built_in.skip(1).filter(|known| known.voice.prompt.is_some());
+    say(stages, lane, &first_voice(stages)?, TEXT, started)?;
+    for known in prompted.take(limits::WARM_VOICES - 1) {
+        if started.elapsed() >= LIMIT {
+            break;
+        }
+        let voice = of_voice(stages, &known.voice.id)?;
+        say(stages, lane, &voice, WORD, started)?;
+    }
+    Ok(())
+}
+
+fn say(stages: &Stages, lane: &Lane, voice: &Conditioning, text: &str, started: Instant) -> Result<()> {
+    let script = Script::Text(vec![stages.text.tokens(text)?]);
     let (sink, mut chunks) = mpsc::channel(64);
     let mut pipeline = Pipeline {
         stages,
         lane,
         crowded: false,
-        voice: &voice,
+        voice,
         speed: 1.0,
         seed: 1,
         stream: true,
@@ -70,10 +86,12 @@ fn speak(stages: &Stages, lane: &Lane) -> Result<()> {
 
 fn first_voice(stages: &Stages) -> Result<Conditioning> {
     match stages.voices.list().first() {
-        Some(known) => {
-            let voice = known.voice.id.clone();
-            stages.condition(&super::Mode::Sft { voice }, TEXT)
-        }
+        Some(known) => of_voice(stages, &known.voice.id),
         None => stages.of_embedding(vec![0.1; stages.manifest.flow.spk_dim]),
     }
+}
+
+fn of_voice(stages: &Stages, id: &str) -> Result<Conditioning> {
+    let voice = id.to_string();
+    stages.condition(&super::Mode::Sft { voice }, TEXT)
 }
