@@ -11,6 +11,7 @@ from .export import PRECISIONS, Options, export, write
 from .gen1.export import MODES as VARIANTS
 from .generations import GENERATIONS, module
 from .random_model import BUNDLED, random_checkpoint
+from .solver import EULER_STEPS
 
 _SIZES = {g: list(module(g, "random_model").SIZES) for g in GENERATIONS}  # the first is the generation's default
 
@@ -52,6 +53,10 @@ def _parser() -> argparse.ArgumentParser:
             help="attention chunks (1 s each) a streamed chunk sees before its own, unless the server says otherwise "
             "(default: all)",
         )  # fmt: skip
+        command.add_argument(
+            "--flow-steps", type=int, default=EULER_STEPS, metavar="N",
+            help="Euler steps of the flow; fewer are faster, and not what the reference makes (default: %(default)s)",
+        )  # fmt: skip
     test = commands.add_parser("check", help="compare a bundle's stages with the reference's numbers")
     test.add_argument("bundle", type=Path)
     test.add_argument("goldens", type=Path)
@@ -73,7 +78,7 @@ def main(arguments: list[str] | None = None) -> int:
         if args.command == "export":
             options = Options(
                 args.precision, args.name, args.licence, args.noise_seconds, args.left_context_chunks,
-                args.vocabulary, args.variant, log=print,
+                args.flow_steps, args.vocabulary, args.variant, log=print,
             )  # fmt: skip
             export(args.checkpoint, args.bundle, options)
             return 0
@@ -83,6 +88,7 @@ def main(arguments: list[str] | None = None) -> int:
                 licence="none",
                 noise_seconds=args.noise_seconds,
                 left_chunks=args.left_context_chunks,
+                flow_steps=args.flow_steps,
                 log=print,
             )
             size = args.size or _SIZES[args.generation][0]

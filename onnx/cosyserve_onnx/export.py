@@ -20,6 +20,7 @@ from .drive import FORMAT
 from .errors import ExportError
 from .graph import F16, F32, I8, Graph, Numbers
 from .hyper_yaml import Tagged
+from .solver import EULER_STEPS, MOST_STEPS
 from .special_tokens import END_OF_PROMPT
 
 PRECISIONS = ("fp32", "fp16", "int8", "int4")
@@ -37,6 +38,7 @@ class Options:
     licence: str = "Apache-2.0"
     noise_seconds: int = 300
     left_chunks: int | None = None  # attention chunks of left context while streaming; None: all
+    flow_steps: int = EULER_STEPS  # of the flow's solver
     vocabulary: Path | None = None  # generation 1: the file of text tokens, where the checkpoint has none
     variant: str | None = None  # generation 1: base, sft or instruct; None: by the checkpoint's name
     log: Callable[[str], None] = lambda _text: None
@@ -194,6 +196,8 @@ def write(checkpoint: Checkpoint, bundle: Path, options: Options) -> None:
         raise ExportError(f"precision {options.precision!r} is not one of {', '.join(PRECISIONS)}")
     if options.noise_seconds < 1:
         raise ExportError("--noise-seconds must be at least 1")
+    if not 1 <= options.flow_steps <= MOST_STEPS:
+        raise ExportError(f"--flow-steps must be 1 to {MOST_STEPS}")
     if options.left_chunks is not None and options.left_chunks < 1:
         raise ExportError("--left-context-chunks must be at least 1")
     if bundle.exists() and not (bundle / "bundle.json").is_file() and (not bundle.is_dir() or any(bundle.iterdir())):

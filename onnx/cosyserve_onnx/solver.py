@@ -12,6 +12,7 @@ from .hyper_yaml import Tagged
 from .layers import Weights
 
 EULER_STEPS = 10  # the reference's inference always asks for 10
+MOST_STEPS = 100
 TIME_SCALE = 1000.0  # Matcha-TTS multiplies t in [0, 1] by this before the sinusoids
 MAX_PERIOD = 10000.0
 
@@ -25,11 +26,11 @@ class Solver:
     steps: int = EULER_STEPS
 
     @classmethod
-    def of(cls, flow: Tagged) -> Solver:
-        """The solver of the yaml's `flow`."""
+    def of(cls, flow: Tagged, steps: int = EULER_STEPS) -> Solver:
+        """The solver of the yaml's `flow`, with `steps`, of which it says nothing."""
         config = flow["decoder"]["cfm_params"]
         config = config.get("content", config)
-        solver = cls(float(config["inference_cfg_rate"]), str(config["t_scheduler"]))
+        solver = cls(float(config["inference_cfg_rate"]), str(config["t_scheduler"]), steps)
         if solver.schedule not in ("cosine", "linear"):
             raise ExportError(f"flow t_scheduler {solver.schedule!r} is not supported")
         return solver

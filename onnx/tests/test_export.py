@@ -22,6 +22,8 @@ from cosyserve_onnx.drive_flow import page_bytes
 from cosyserve_onnx.errors import ExportError
 from cosyserve_onnx.export import PRECISIONS, Options, export
 from cosyserve_onnx.inspect import inspect
+from cosyserve_onnx.solver import Solver
+from cosyserve_onnx.stress import stress
 
 PAGING = ["chunk", "left", "history", "skip", "write", "tail_from", "tail_to"]
 INPUTS = {
@@ -180,6 +182,24 @@ def test_noise_seconds(checkpoint: Path, bundles: dict[str, Path], tmp_path: Pat
     short = np.fromfile(tmp_path / "short/noise.bin", "<f4").reshape(80, 100)
     full = np.fromfile(bundles["int8"] / "noise.bin", "<f4").reshape(80, 15000)
     np.testing.assert_array_equal(short, full[:, :100])
+
+
+@pytest.mark.parametrize("generation", [1, 2, 3])
+def test_flow_steps(generation: int, request: pytest.FixtureRequest, tmp_path: Path) -> None:
+    """A bundle with fewer steps says so, gets from noise to mel in them, and its times are the reference's for them."""
+    source = request.getfixturevalue({1: "checkpoint1", 2: "checkpoint", 3: "checkpoint3"}[generation])
+    export(source, tmp_path / "few", Options(noise_seconds=60, flow_steps=4))
+    flow = json.loads((tmp_path / "few/bundle.json").read_text(encoding="utf-8"))["flow"]
+    assert flow["steps"] == 4
+    times, lengths = Solver(0.7, flow["schedule"], 4).times()
+    assert times[0] == 0 and len(times) == 4 and abs(float(times[-1] + lengths[-1]) - 1) < 1e-6
+    assert stress(tmp_path / "few", 2, 0, print)
+
+
+def test_flow_steps_are_bounded(checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for steps in ("0", "101"):
+        assert main(["export", str(checkpoint), str(tmp_path / "no"), "--flow-steps", steps]) == 1
+        assert "--flow-steps must be 1 to 100" in capsys.readouterr().err
 
 
 def _copy(checkpoint: Path, target: Path, without: str = "") -> Path:

@@ -20,6 +20,7 @@ from cosyserve_onnx.gen3 import flow_estimator
 from cosyserve_onnx.gen3.drive import CausalUtterance, CausalVocoder
 from cosyserve_onnx.gen3.source import Source
 from cosyserve_onnx.noise import source_noise_skip
+from cosyserve_onnx.solver import Solver
 
 STAGES = ["tokenizer", "noise", "llm", "llm_batched", "flow", "vocoder"]
 
@@ -86,7 +87,7 @@ def test_lost_history_is_noticed(bundles3: dict[str, Path], goldens: Path, preci
 def _estimator(config: dict, state: dict, half: bool, path: Path) -> tuple[HalfRunner, dict[str, np.ndarray]]:
     """An estimator run node by node, and empty caches of two pages."""
     half_numbers = graph.Numbers(graph.F16, graph.F16, cache=graph.F16, grain=8)
-    built, caches = flow_estimator.build(config, state, half_numbers if half else graph.Numbers())
+    built, caches = flow_estimator.build(config, state, Solver.of(config), half_numbers if half else graph.Numbers())
     built.save(path)
     rows = {"frame": 2 * 2 * 10 * 50, "tail": 2 * 2 * 10}
     kind = np.float16 if half else np.float32

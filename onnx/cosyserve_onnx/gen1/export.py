@@ -64,10 +64,10 @@ class Exporter(BaseExporter):
 
     def _flow(self) -> dict[str, Any]:
         flow, state = self.yaml["flow"], self.checkpoint.state("flow")
-        solver = Solver.of(flow)
+        solver = Solver.of(flow, self.options.flow_steps)
         return {
             "encoder": self._graph(flow_encoder.build(flow, state, self.small)),
-            "estimator": self._graph(flow_estimator.build(flow, state, self.fast)),
+            "estimator": self._graph(flow_estimator.build(flow, state, solver, self.fast)),
             "caches": {"encoder": [], "estimator": []},
             "left_chunks": None,
             "noise": None,

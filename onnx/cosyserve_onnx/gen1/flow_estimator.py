@@ -120,8 +120,8 @@ class _Estimator(EulerStep):
         return "", g("Add", update, total)
 
 
-def build(flow: Tagged, state: dict[str, np.ndarray], numbers: Numbers) -> Graph:
+def build(flow: Tagged, state: dict[str, np.ndarray], solver: Solver, numbers: Numbers) -> Graph:
     """The graph `flow_estimator` from the yaml's `flow` and the state of flow.pt."""
     weights = Weights(state, "flow.pt", "decoder.estimator.")
     config, bins = flow["decoder"]["estimator"], int(flow["output_size"])
-    return _Estimator(config, weights, bins, Solver.of(flow), numbers).build()
+    return _Estimator(config, weights, bins, solver, numbers).build()

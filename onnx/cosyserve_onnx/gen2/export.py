@@ -60,12 +60,12 @@ class Exporter(BaseExporter):
     def _flow(self) -> dict[str, Any]:
         flow = self.yaml["flow"]
         state = self.checkpoint.state("flow")
-        solver = Solver.of(flow)
+        solver = Solver.of(flow, self.options.flow_steps)
         frames = min(self.options.noise_seconds * FRAME_RATE, noise.REFERENCE_FRAMES)
         fixed = noise.flow_noise(int(flow["output_size"]), frames)
         (self.out / "noise.bin").write_bytes(fixed.astype("<f4").tobytes())
         small, fast = replace(self.small, **self.state), replace(self.fast, **self.state)
-        graphs = self._flow_graphs(flow, state, small, fast)
+        graphs = self._flow_graphs(flow, state, solver, small, fast)
         return {
             "encoder": self._graph(graphs.encoder),
             "estimator": self._graph(graphs.estimator),
@@ -80,6 +80,8 @@ class Exporter(BaseExporter):
             "spk_dim": int(flow["spk_embed_dim"]),
         }
 
-    def _flow_graphs(self, flow: Tagged, state: Mapping[str, np.ndarray], small: Numbers, fast: Numbers) -> FlowGraphs:
-        encoder, estimator = flow_encoder.build(flow, state, small), flow_estimator.build(flow, state, fast)
+    def _flow_graphs(
+        self, flow: Tagged, state: Mapping[str, np.ndarray], solver: Solver, small: Numbers, fast: Numbers
+    ) -> FlowGraphs:
+        encoder, estimator = flow_encoder.build(flow, state, small), flow_estimator.build(flow, state, solver, fast)
         return FlowGraphs(*encoder, *estimator, int(flow["encoder"]["static_chunk_size"]))

@@ -140,9 +140,11 @@ class _Estimator(PagedEulerStep):
         return g("MultiHeadAttention", q, k, v, "", "", self.span.mask, domain=MS, num_heads=self.heads)
 
 
-def build(flow: Tagged, state: dict[str, np.ndarray], numbers: Numbers) -> tuple[Graph, list[dict[str, Any]]]:
+def build(
+    flow: Tagged, state: dict[str, np.ndarray], solver: Solver, numbers: Numbers
+) -> tuple[Graph, list[dict[str, Any]]]:
     """The graph `flow_estimator` from the yaml's `flow` and the state of flow.pt, and its caches' manifest entries."""
     weights = Weights(state, "flow.pt", "decoder.estimator.")
     config, bins = flow["decoder"]["estimator"], int(flow["output_size"])
-    estimator = _Estimator(config, weights, bins, Solver.of(flow), numbers)
+    estimator = _Estimator(config, weights, bins, solver, numbers)
     return estimator.build(), estimator.arenas.manifest

@@ -12,6 +12,7 @@ from ..gen2 import export as gen2
 from ..graph import Numbers
 from ..hift import source_parameters
 from ..hyper_yaml import Tagged
+from ..solver import Solver
 from . import flow_encoder, flow_estimator, hift
 
 SILENT_TOKENS = [1, 2, 28, 29, 55, 248, 494, 2241, 2242, 2322, 2323]  # of the speech tokenizer
@@ -26,10 +27,10 @@ class Exporter(gen2.Exporter):
         return layout | {"end_of_prompt": layout["end_of_prompt"] | {"required": True}, "bistream": True}
 
     def _flow_graphs(
-        self, flow: Tagged, state: Mapping[str, np.ndarray], small: Numbers, fast: Numbers
+        self, flow: Tagged, state: Mapping[str, np.ndarray], solver: Solver, small: Numbers, fast: Numbers
     ) -> gen2.FlowGraphs:
         encoder = flow_encoder.build(flow, state, small, self.ratio)
-        estimator = flow_estimator.build(flow, state, fast)
+        estimator = flow_estimator.build(flow, state, solver, fast)
         chunk = int(flow["decoder"]["estimator"]["static_chunk_size"]) // self.ratio
         return gen2.FlowGraphs(*encoder, *estimator, chunk)
 

@@ -239,8 +239,10 @@ def _modulations(w: Weights, time: np.ndarray) -> np.ndarray:
     return np.stack(vectors, axis=1)
 
 
-def build(flow: Tagged, state: dict[str, np.ndarray], numbers: Numbers) -> tuple[Graph, list[dict[str, Any]]]:
+def build(
+    flow: Tagged, state: dict[str, np.ndarray], solver: Solver, numbers: Numbers
+) -> tuple[Graph, list[dict[str, Any]]]:
     """The graph `flow_estimator` from the yaml's `flow` and the state of flow.pt, and its caches' manifest entries."""
     weights = Weights(state, "flow.pt", "decoder.estimator.")
-    estimator = _DiT(flow["decoder"]["estimator"], weights, int(flow["output_size"]), Solver.of(flow), numbers)
+    estimator = _DiT(flow["decoder"]["estimator"], weights, int(flow["output_size"]), solver, numbers)
     return estimator.build(), estimator.arenas.manifest
