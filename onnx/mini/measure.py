@@ -4,7 +4,8 @@
     python measure.py http://127.0.0.1:5000 OUT --judge JUDGE.py --models DIR [--prompts DIR] [--parts words]
 
 Parts: `words` (error rates and quality of eval/test_*.txt, streamed), `whole` (the same, not streamed), `numbers`
-(eval/numbers.tsv), `instruct` (what instructions change), `clone` (the prompts that prompts.py wrote), `random`
+(eval/numbers.tsv: language, text, all that is to be heard, and the figures in it; | between ways to say them),
+`instruct` (what instructions change), `clone` (the prompts that prompts.py wrote), `random`
 (runaways and empty answers). Voices take turns and seeds count up from --seed, so two runs of one build say the same.
 Audio that exists in OUT is kept and only judged again, so an interrupted run goes on where it stopped. Writes
 OUT/report.json and prints a table. judges.py says what the judges are.
@@ -104,11 +105,28 @@ def words(server, judges, out, seed, limit, whole=False):
 def numbers(server, judges, out, seed, limit):
     cases = [line.split("\t") for line in lines("numbers.tsv")]
     pairs = []
-    for i, (language, text, said) in enumerate(cases):
+    for i, (language, text, said, _) in enumerate(cases):
         fields = {"tts_text": text, "spk_id": VOICES[language][i % 2], "seed": seed + i}
         pairs.append((server.streamed(out / f"{language}{i:02d}.wav", "/tts/pcm", fields), language, said))
     heard = judges.hear(pairs)
-    return {"right": sum(e == 0 for e in heard.sound), "of": len(pairs), "wrong": heard.wrong()}
+    wrong = []
+    for (language, _, _, figures), (_, answer) in zip(cases, heard.texts, strict=True):
+        found = judges.sounds(answer, language)
+        ways = [[judges.sounds(way, language) for way in figure.split("|")] for figure in figures.split(";")]
+        if not all(any(within(way, found) for way in figure) for figure in ways):
+            wrong.append([figures, answer])
+    return {
+        "figures right": len(pairs) - len(wrong),
+        "whole sentences": sum(e == 0 for e in heard.sound),
+        "of": len(pairs),
+        "wrong figures": wrong,
+        "wrong": heard.wrong(),
+    }
+
+
+def within(part, whole):
+    """Does `part` stand in `whole`, in one piece?"""
+    return any(whole[i : i + len(part)] == part for i in range(len(whole) - len(part) + 1))
 
 
 def clone(server, judges, out, seed, limit, prompts):
