@@ -17,3 +17,4 @@ mod support;
 #[path = "../support/torch_writer.rs"]
 mod torch_writer;
 mod voice_store;
+mod warm_up;
