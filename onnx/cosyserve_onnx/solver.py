@@ -23,7 +23,7 @@ class Solver:
 
     cfg_rate: float
     schedule: str
-    steps: int = EULER_STEPS
+    steps: int
 
     @classmethod
     def of(cls, flow: Tagged, steps: int = EULER_STEPS) -> Solver:

@@ -13,8 +13,6 @@ use crate::{Error, Result, limits};
 
 /// Text of the warm-up: long enough for one streamed chunk.
 const TEXT: &str = "One, two, three, four.";
-/// What the other voices say.
-const WORD: &str = "One.";
 /// Time speaking may take, all voices together.
 const LIMIT: Duration = Duration::from_secs(60);
 
@@ -38,25 +36,27 @@ fn timed(lane: &Lane, stage: &str, work: impl FnOnce() -> Result<()>) -> Result<
     Ok(())
 }
 
-/// Speaks into nowhere: [`TEXT`] with the first voice, and a word with each other one that has a prompt, so that the flow
-/// has read what no later request of it reads again.
+/// Speaks into nowhere: [`TEXT`] with the first voice, and with each other one that has a prompt the fewest tokens that
+/// are ever spoken, so that the flow has read what no later request of it reads again.
 fn speak(stages: &Stages, lane: &Lane) -> Result<()> {
     let started = Instant::now();
+    let text = Script::Text(vec![stages.text.tokens(TEXT)?]);
+    say(stages, lane, &first_voice(stages)?, &text, started)?;
+    let shortest = (limits::PROMPT_MIN_SECONDS * stages.manifest.token_rate as f32).ceil();
+    let tokens = Script::Tokens(vec![vec![0; shortest as usize]]);
     let built_in = stages.voices.list().into_iter().filter(|known| known.built_in);
     let prompted = built_in.skip(1).filter(|known| known.voice.prompt.is_some());
-    say(stages, lane, &first_voice(stages)?, TEXT, started)?;
     for known in prompted.take(limits::WARM_VOICES - 1) {
         if started.elapsed() >= LIMIT {
             break;
         }
         let voice = of_voice(stages, &known.voice.id)?;
-        say(stages, lane, &voice, WORD, started)?;
+        say(stages, lane, &voice, &tokens, started)?;
     }
     Ok(())
 }
 
-fn say(stages: &Stages, lane: &Lane, voice: &Conditioning, text: &str, started: Instant) -> Result<()> {
-    let script = Script::Text(vec![stages.text.tokens(text)?]);
+fn say(stages: &Stages, lane: &Lane, voice: &Conditioning, script: &Script, started: Instant) -> Result<()> {
     let (sink, mut chunks) = mpsc::channel(64);
     let mut pipeline = Pipeline {
         stages,
@@ -73,7 +73,7 @@ fn say(stages: &Stages, lane: &Lane, voice: &Conditioning, text: &str, started: 
         sink,
         tally: Tally::default(),
     };
-    match pipeline.run(&script) {
+    match pipeline.run(script) {
         // A large model on a small machine may need longer; its first clients then do the rest.
         Err(Error::Deadline(_)) => {
             tracing::warn!(seconds = LIMIT.as_secs(), "the warm-up was not finished in time")
