@@ -16,6 +16,7 @@ import tokens
 from tables import CodeTable
 
 WIDTH, HEADS, HEAD_DIM, FEED_FORWARD, MEL, LOOK_AHEAD, CHUNK = 256, 4, 64, 512, 80, 3, 25
+HEARD = 0.3  # weight of a frame of the prompt in the loss
 KERNELS = {
     "unfold": False,
     "fused": False,
@@ -282,9 +283,10 @@ class Flow(nn.Module):
         h = self.encoder_proj(self.encoder(F.embedding(codes, table), masks, context))
         return h.float().transpose(1, 2), self.spk_embed_affine_layer(F.normalize(speaker, dim=1)).float()
 
-    def forward(self, codes, mel, speaker, masks, guidance_dropout=0.2, prompted=0.75, longest_prompt=0.6, forgot=0.4):
+    def forward(self, codes, mel, speaker, masks, guidance_dropout=0.15, prompted=0.9, longest_prompt=0.6, forgot=0.5):
         """Training losses: codes (B, T), mel (B, 2T, 80), speaker (B, 192) -> flow matching, prior (mu against mel)
 
+        Frames of the prompt count HEARD: they are easy, but the solver goes through them too.
         `prompted`: share of rows that see the beginning of their mel, up to a share `longest_prompt` of it; `forgot`:
         share of those that have no speaker embedding, so that the voice is learned from the prompt too.
         """
@@ -294,7 +296,8 @@ class Flow(nn.Module):
         batch, device = len(codes), codes.device
         length = torch.rand(batch, device=device) * longest_prompt * mel.shape[2]
         prompt = length * (torch.rand(batch, device=device) < prompted)
-        cond = mel * (torch.arange(mel.shape[2], device=device)[None] < prompt[:, None])[:, None]
+        heard = torch.arange(mel.shape[2], device=device)[None] < prompt[:, None]
+        cond = mel * heard[:, None]
         known = 1 - ((torch.rand(batch, device=device) < forgot) & (prompt > 1)).float()
         t = torch.rand(batch, 1, 1, device=device)
         noise = torch.randn_like(mel)
@@ -303,7 +306,9 @@ class Flow(nn.Module):
         velocity = self.decoder["estimator"](
             y, mu * keep[:, None, None], t[:, 0, 0], spk * (keep * known)[:, None], cond * keep[:, None, None], masks[1]
         )
-        return F.mse_loss(velocity.float(), mel - (1 - 1e-6) * noise), prior
+        error = (velocity.float() - (mel - (1 - 1e-6) * noise)).square().mean(1)
+        weight = 1 - (1 - HEARD) * heard.float()
+        return (error * weight).sum() / weight.sum(), prior
 
     @torch.no_grad()
     def sample(self, codes, speaker, prompt_mel=None, noise=None, steps=10, guidance=0.7, streaming=False):

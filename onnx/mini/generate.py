@@ -21,7 +21,7 @@ import torch.nn.functional as F
 
 import features
 import tokens
-from identities import NORMAL, Casting, colour, colour_filter, identities
+from identities import NORMAL, Casting, colour, colour_filter, identities, style
 from teacher import Kokoro
 
 
@@ -39,7 +39,7 @@ class Studio:
         ]
         self.fields = {
             name: torch.tensor([getattr(p, name) for p in self.people], device=device)
-            for name in ("voice", "other", "blend", "rate", "f0")
+            for name in ("voice", "other", "blend", "third", "tint", "rate", "f0")
         }
         self.filters = torch.stack([colour_filter(p.colour) for p in self.people]).to(device)
         self.mandarin = mandarin
@@ -108,12 +108,11 @@ class Studio:
         inside = (column > 0) & (column < lengths.to(device)[:, None] - 1)
         index = (self.start[sentence].to(device)[:, None] + column - 1).clamp(0, len(self.phones) - 1)
         ids = torch.where(inside, self.phones[index].long(), 0)
-        row, blend = (lengths - 3).clamp(0, self.packs.shape[1] - 1).to(device), who["blend"][:, None]
-        style = (1 - blend) * self.packs[who["voice"], row] + blend * self.packs[who["other"], row]
-        x, durations = self.teacher.prosody(ids, lengths, style, speed)
+        voice = style(who, self.packs, (lengths - 3).clamp(0, self.packs.shape[1] - 1).to(device))
+        x, durations = self.teacher.prosody(ids, lengths, voice, speed)
         counts, cut, phone, position, durations = tokens.lay_out(ids, lengths.to(device), durations, rate)
         owner = self.teacher.align(durations)
-        f0, energy = self.teacher.pitch(x, owner, style)
+        f0, energy = self.teacher.pitch(x, owner, voice)
         pitch = tokens.pitch_levels(f0, phone.shape[1], rate, self.mean_log_f0[person.to(device)])
         counts = counts - cut
         kept = cut[:, None] + torch.arange(int(counts.max()), device=device)[None]
@@ -125,7 +124,7 @@ class Studio:
             "ids": ids,
             "lengths": lengths,
             "owner": owner,
-            "style": style,
+            "style": voice,
             "f0": f0 * who["f0"][:, None],
             "own_f0": f0,
             "energy": energy,

@@ -87,14 +87,17 @@ class Mixture:
         return cls([Stream(f, names, device) for f in (teacher, people)], [1 - share, share])
 
 
-def perturb(codes, share=0.03, often=0.15, much=0.15):
-    """Codes with slips as a language model or a recogniser makes them: a neighbouring pitch mostly, sometimes the phone
-    next door; in a part `often` of the rows a share `much` of the codes."""
+def perturb(codes, share=0.02, often=0.3, most=0.4, longest=0.6):
+    """Codes with slips. A language model makes few (`share` of them): a neighbouring pitch mostly, sometimes the phone
+    next door. A recogniser makes many, and what it hears is the prompt: in a part `often` of the rows, a beginning of
+    up to `longest` of the row has up to `most` of them."""
     phone, pitch, position = tokens.split(codes)
-    device = codes.device
-    shares = torch.where(torch.rand(len(codes), 1, device=device) < often, much, share)
+    device, rows = codes.device, (len(codes), 1)
+    place = torch.arange(codes.shape[1], device=device)[None] / codes.shape[1]
+    heard = (torch.rand(rows, device=device) < often) & (place < torch.rand(rows, device=device) * longest)
+    shares = torch.where(heard, torch.rand(rows, device=device) * most, share)
     draw = torch.rand(codes.shape, device=device)
     moved = (pitch + torch.randint(-1, 2, codes.shape, device=device)).clamp(0, tokens.PITCHES - 1)
     pitch = torch.where((draw < shares) & (pitch > 0) & (moved > 0), moved, pitch)
-    phone = torch.where(draw > 1 - shares / 4, phone.roll(1, 1), phone)
+    phone = torch.where(draw > 1 - shares * torch.where(heard, 0.5, 0.25), phone.roll(1, 1), phone)
     return tokens.join(phone, pitch, position)

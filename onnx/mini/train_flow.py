@@ -139,6 +139,7 @@ def main():
     parser.add_argument("--seconds", type=float, default=420)
     parser.add_argument("--rate", type=float, default=1e-3)
     parser.add_argument("--resume", type=Path)
+    parser.add_argument("--seed", type=int, default=0, help="of batches and noise; new weights are always the same")
     parser.add_argument("--tiny", action="store_true", help="small batches, to try the script on a CPU")
     parser.add_argument("--device", default="cuda")
     args = parser.parse_args()
@@ -158,6 +159,7 @@ def main():
         model.decoder["estimator"].final_proj.bias.copy_(average_mel)
     if args.resume:
         model.load_state_dict(weights(args.resume))
+    torch.manual_seed(args.seed)
     average = Average(model)
     optimiser = torch.optim.AdamW(model.parameters(), args.rate, betas=(0.9, 0.99), weight_decay=0.01, fused=cuda)
     shapes = ((40, 2, 0.8), (60, 1, 0.2)) if args.tiny else SHAPES
@@ -186,7 +188,7 @@ def main():
         flush=True,
     )
     progress = Progress("flow", "loss %.4f prior %.4f", 500, clock)
-    choice = torch.Generator().manual_seed(1)
+    choice = torch.Generator().manual_seed(1 + args.seed)
     begin = clock.elapsed
     while clock.running():
         shape = int(torch.rand(1, generator=choice) >= shapes[0][2])

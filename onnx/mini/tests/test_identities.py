@@ -11,14 +11,24 @@ def test_voices_come_first_as_they_are():
     people = identities.identities(NAMES, 3, random.Random(0))
     assert len(people) == len(NAMES) * 4
     for i, p in enumerate(people[: len(NAMES)]):
-        assert p == identities.Identity(i, i, 0.0, 1.0, 1.0, -1)
+        assert p == identities.Identity(i, i, 0.0, i, 0.0, 1.0, 1.0, -1)
 
 
 def test_made_identities_stay_within_what_the_teacher_can():
     for p in identities.identities(NAMES, 50, random.Random(1))[len(NAMES) :]:
-        assert p.rate in identities.RATES and 0 <= p.blend <= 0.5
+        assert p.rate in identities.RATES
+        assert all(identities.FARTHEST[0] <= far <= identities.FARTHEST[1] for far in (p.blend, p.tint))
         assert identities.F0_SCALE[0] <= p.f0 <= identities.F0_SCALE[1]
-        assert NAMES[p.voice][1] == NAMES[p.other][1] and p.voice != p.other
+        assert NAMES[p.voice][1] == NAMES[p.other][1] and p.voice not in (p.other, p.third)
+
+
+def test_moving_away_changes_timbre_only():
+    packs, row = torch.randn(3, 5, 256), torch.tensor([2])
+    fields = {"voice": [0], "other": [1], "third": [2], "blend": [-0.5], "tint": [0.25]}
+    style = identities.style({k: torch.tensor(v) for k, v in fields.items()}, packs, row)[0]
+    own, other, third = packs[:, 2]
+    assert torch.equal(style[128:], own[128:])
+    assert torch.allclose(style[:128], (own - 0.5 * (other - own) + 0.25 * (third - own))[:128], atol=1e-6)
 
 
 def test_no_colour_leaves_audio_alone():

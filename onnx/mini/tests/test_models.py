@@ -65,6 +65,18 @@ def test_look_ahead_context_equals_the_whole(small_flow):
     assert torch.allclose(whole, part, atol=1e-4)
 
 
+def test_frames_of_the_prompt_count_less(small_flow, monkeypatch):
+    codes, mel, speaker = torch.randint(0, tokens.CODES, (2, 40)), torch.randn(2, 80, 80), torch.ones(2, 192)
+
+    def loss(heard):
+        monkeypatch.setattr(flow, "HEARD", heard)
+        torch.manual_seed(4)
+        with torch.no_grad():
+            return float(small_flow(codes, mel, speaker, masks(40, False), prompted=1.0)[0])
+
+    assert loss(1.0) != loss(0.3)
+
+
 def test_inverse_stft_is_torchs():
     model = vocoder.HiFT()
     real, imaginary = torch.randn(2, 9, 41), torch.randn(2, 9, 41)
