@@ -29,7 +29,11 @@ MANDARIN = """飞机在{year}年{month}月{day}日起飞。|午饭花了{count}�
 从这里到机场有{small}公里。|电话是{digits}。|百分之{percent}的学生通过了考试。|这个城市有{large}人。|第{small}课在第{count}页。
 他{year}年{month}月来到这里。|现在是{part}{hour}点{minute}分。|这本书有{count}页。|体重是{small}点{digit}公斤。
 火车{hour}点{minute}分出发。|价格从{small}元涨到了{count}元。|气温是{small}度。|{small}加{small2}等于{sum}。|我住在{room}房间。
-离考试还有{small}天。|他花了{count}元买了{small2}本书。|比赛在{month}月{day}日{part}{hour}点开始。|我们住在第{small}层。"""
+离考试还有{small}天。|他花了{count}元买了{small2}本书。|比赛在{month}月{day}日{part}{hour}点开始。|我们住在第{small}层。
+那双鞋要{count}元。|一张票{count}元，两张便宜一点。|工资是{large}元。|那座塔有{count}米高。|村子在海拔{count}米的地方。
+今天最低负{small}度，最高{small2}度。|外面只有零下{small}度。|水温从{small}度降到了{small2}度。|会议室在第{small}层，{room}号。
+学校今年来了{count}名新生。|这里能坐{large}名观众。|他的办公室是{room}，在{small}楼。|她用{small}点{digit}秒跑完了。
+降价百分之{percent}。|利率是百分之{digit}点{digit2}。|{year}年一共卖了{large}台。|每人{count}，四个人就是{large}。"""
 MANDARIN = MANDARIN.replace("\n", "|").split("|")
 PARTS = "上午 下午 早上 晚上 中午".split()
 DIGITS = "零一二三四五六七八九"

@@ -68,15 +68,16 @@ class Studio:
         self.rng.shuffle(order)
         return order
 
-    def batches(self, frames, most, mode_allowed=True):
+    def batches(self, frames, most, instructed=True):
         """Endless batches of (sentence, identity, speed, tempo) with one resampling rate and similar lengths each."""
         while True:
             order = self.order()
             for first in range(0, len(order), 16384):
                 by_rate = {}
                 for s in order[first : first + 16384]:
-                    person = self.casting(int(self.text["language"][s]))
-                    speed, mode = self.casting.tempo() if mode_allowed else (self.rng.uniform(0.95, 1.1), NORMAL)
+                    language = int(self.text["language"][s])
+                    person = self.casting(language)
+                    speed, mode = self.casting.tempo(language, instructed)
                     by_rate.setdefault(self.people[person].rate, []).append((s, person, speed, mode))
                 out = []
                 for jobs in by_rate.values():
@@ -190,7 +191,7 @@ def audio(studio, out, seconds, limit, frames, wanted):
     device, start = studio.device, time.time()
     store, table = {k: [] for k in wanted}, []
     total = done = 0
-    for number, batch in enumerate(studio.batches(frames, 160, mode_allowed=False)):
+    for number, batch in enumerate(studio.batches(frames, 160, instructed=False)):
         try:
             o = studio.speak(batch)
             wave = 1.5 * studio.teacher.vocode(o["ids"], o["lengths"], o["owner"], o["style"], o["f0"], o["energy"])

@@ -23,6 +23,7 @@ FARTHEST = (-0.6, 0.7)  # of the way to another voice; further out (1.2) speech 
 TIMBRE = 128  # of a style's 256 numbers are the timbre, which the vocoder gets; the others are the manner
 TAPS, COLOUR_DB = 255, 4.0
 NORMAL, SLOW, FAST = range(3)
+PACE = ((0.95, 1.1), (0.82, 0.98))  # of the teacher's own, English and Mandarin: at 1, Mandarin is heard wrong more
 
 
 @dataclass(frozen=True)
@@ -83,10 +84,11 @@ class Casting:
             return self.built_in[r.choices(list(odds), list(odds.values()))[0]]
         return r.choice(self.by_language[language if r.random() < 0.8 else 1 - language])
 
-    def tempo(self):
-        r = self.rng.random()
+    def tempo(self, language, instructed=True):
+        """-> speed, and which tempo that is; slow and fast only where an instruction can say so"""
+        r = self.rng.random() if instructed else 0.0
         if r < 0.9:
-            return self.rng.uniform(0.95, 1.1), NORMAL
+            return self.rng.uniform(*PACE[language]), NORMAL
         return (self.rng.uniform(0.62, 0.75), SLOW) if r < 0.95 else (self.rng.uniform(1.35, 1.6), FAST)
 
 

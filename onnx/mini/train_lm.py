@@ -3,9 +3,9 @@
     python train_lm.py --pack DIR --data DIR --out DIR --seconds 480 [--resume lm.train.pt]
 
 Starts as soon as the first shard is there and takes in further ones as they come. Samples: single sentences; several of
-one identity in a row (the zero-shot layout: prompt text + text, prompt speech + speech, with a corrupted prompt half of
-the time, as a recogniser would give it); the bi-stream layout (5 text, 15 speech, fill); instruction prefixes: tempo as
-the teacher spoke, pitch and mood by moving the pitch levels of what it said.
+one identity in a row (the zero-shot layout: prompt text + text, prompt speech + speech, with a corrupted prompt more
+often than not, as a recogniser would give it); the bi-stream layout (5 text, 15 speech, fill); instruction prefixes:
+tempo as the teacher spoke, pitch and mood by moving the pitch levels of what it said.
 Writes llm.pt (official names) and lm.train.pt (to resume).
 """
 
@@ -27,6 +27,7 @@ from training import Average, Clock, cosine, save, weights
 
 IGNORE = -100
 TEXT_VOCABULARY = 4960
+LONGEST_ROW = 1000  # slots, 40 s, of several sentences in a row
 START, TASK = TEXT_VOCABULARY + tokens.CODES + 3, TEXT_VOCABULARY + tokens.CODES + 4
 
 
@@ -45,9 +46,18 @@ class Samples:
         self.train = np.flatnonzero(self.sentence >= held_out)
         plain = self.train[self.mode[self.train] == 0]
         self.short = plain[self.count[plain] <= 120]
-        order = plain[np.argsort(self.person[plain], kind="stable")]
-        split = np.flatnonzero(np.diff(self.person[order])) + 1
-        self.by_person = {int(self.person[g[0]]): g for g in np.split(order, split)} if len(order) else {}
+        manner = self.person * 3 + self.mode
+        order = self.train[np.argsort(manner[self.train], kind="stable")]
+        split = np.flatnonzero(np.diff(manner[order])) + 1
+        self.by_manner = {self.manner(g[0]): g for g in np.split(order, split)} if len(order) else {}
+
+    def manner(self, i):
+        """Who speaks utterance i, at which tempo."""
+        return int(self.person[i]), int(self.mode[i])
+
+    def mates(self, i):
+        """All utterances of that voice and tempo."""
+        return self.by_manner[self.manner(i)]
 
     def first(self, i):
         return self.text[self.text_at[self.sentence[i]] : self.text_at[self.sentence[i] + 1]].astype(np.int64)
@@ -83,6 +93,29 @@ def in_mood(codes, mood):
     return tokens.join(phone, np.where(pitch > 0, moved, 0).astype(codes.dtype), position)
 
 
+def several(data, i, r, rng):
+    """Sentences of one identity in a row, some as the prompt, the rest to be spoken -> text, speech, what is heard.
+
+    A prompt may be of several sentences, slow, half a minute long: a model that knew only short ones said the last
+    words of a long one again. It is corrupted more often than not, and what is corrupted is no target.
+    """
+    mates = data.mates(i)
+    row = [i] + [int(mates[r.randrange(len(mates))]) for _ in range(r.choice((0, 0, 0, 1, 1, 2, 3)))]
+    prompts = len(row)
+    row += [int(mates[r.randrange(len(mates))]) for _ in range(1 if r.random() < 0.7 else r.randint(2, 4))]
+    while len(row) > 1 and data.count[row].sum() > LONGEST_ROW:
+        row.pop()
+    prompts = min(prompts, len(row) - 1)
+    share = r.choice((0.1, 0.2, 0.3)) if r.random() < 0.6 else 0.02
+    separate = r.random() < 0.5  # a prompt's text and the text are two texts, and so are the sentences of a list
+    texts = [data.first(j) if k == 0 or separate else data.following(j) for k, j in enumerate(row)]
+    speech = [data.speech(j) for j in row]
+    heard = np.concatenate([corrupt(c, share if k < prompts else 0.02, rng) for k, c in enumerate(speech)])
+    target, prompt = np.concatenate(speech), sum(map(len, speech[:prompts]))
+    target[:prompt] = np.where(heard[:prompt] == target[:prompt], target[:prompt], IGNORE)
+    return np.concatenate(texts), target, heard
+
+
 def sample(data, r, rng, simple):
     """-> input ids, targets"""
     if simple:
@@ -93,31 +126,16 @@ def sample(data, r, rng, simple):
         i = int(data.train[r.randrange(len(data.train))])
         text, speech = data.first(i), data.speech(i)
         heard, u = corrupt(speech, 0.02, rng), r.random()
-        if data.mode[i]:
+        if data.mode[i] and u < 0.5:
             text = np.concatenate([r.choice(data.instructions["slow" if data.mode[i] == 1 else "fast"]), text])
+        elif data.mode[i] or 0.12 <= u < 0.54:
+            text, speech, heard = several(data, i, r, rng)
         elif u < 0.04:
             text = np.concatenate([r.choice(data.instructions["none"]), text])
         elif u < 0.12:
             mood = r.choice(sorted(MOODS))
             text, speech = np.concatenate([r.choice(data.instructions[mood]), text]), in_mood(speech, mood)
             heard = corrupt(speech, 0.02, rng)
-        elif u < 0.54:
-            mates = data.by_person[int(data.person[i])]
-            texts, speeches, hears, separate = [text], [speech], [heard], r.random() < 0.5
-            if r.random() < 0.6:
-                hears[0] = corrupt(speech, r.choice((0.1, 0.2, 0.3)), rng)
-            for _ in range(1 if r.random() < 0.7 else r.randint(2, 4)):
-                j = int(mates[r.randrange(len(mates))])
-                if sum(map(len, speeches)) + data.count[j] > 750:
-                    continue
-                texts.append(data.first(j) if separate else data.following(j))
-                speeches.append(data.speech(j))
-                hears.append(corrupt(speeches[-1], 0.02, rng))
-            text = np.concatenate(texts)
-            heard, prompt = np.concatenate(hears), len(speech)
-            speech = np.concatenate(speeches)
-            if len(speeches) > 1:
-                speech[:prompt] = np.where(heard[:prompt] == speech[:prompt], speech[:prompt], IGNORE)
     heard = heard + TEXT_VOCABULARY
     if not simple and r.random() < 0.2 and len(speech) / len(text) > 3.2:
         return bistream(text, speech, heard)
