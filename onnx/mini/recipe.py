@@ -54,7 +54,7 @@ def main():
             print(f"{'done' if done[name] else '    '}  {name:12s} {step['what']}")
         return
     python = f"{shlex.quote(sys.executable)} "
-    for folder in ("text", "pack", "tokens", "audio", "fresh", "people", "parts"):
+    for folder in ("text", "pack", "tokens", "more", "audio", "fresh", "people", "parts"):
         Path(values[folder]).mkdir(parents=True, exist_ok=True)
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(["..", os.environ.get("PYTHONPATH", "")])}
     for name in args.steps:
