@@ -5,7 +5,7 @@
 //!
 //! Departures: text the grammar has no reading for (upstream crashes) is tried again with its white space made plain,
 //! and else left as it is; long texts are read in parts (see `PART_EN`); what is left when `BUDGET` is spent stays
-//! as it is, English digits then being read plainly; and what `cleanup` and `numbers` name.
+//! as it is, English digits then being read plainly; and what `cleanup`, `numbers` and `temperature` name.
 
 pub mod cleanup;
 pub mod digits;
@@ -14,6 +14,7 @@ pub mod grammar;
 pub mod numbers;
 pub mod openfst;
 mod parts;
+pub mod temperature;
 
 use grammar::Grammar;
 
@@ -46,7 +47,7 @@ pub fn warm_up() {
 
 /// `text` as it is to be spoken.
 pub fn normalize(text: &str, language: Language) -> String {
-    let text = read_numbers(&one_line(text, language), language);
+    let text = read(&one_line(text, language), language);
     match language {
         Language::Chinese => cleanup::chinese(&text),
         Language::English => numbers::spell_out(&text),
@@ -58,8 +59,8 @@ pub fn normalize(text: &str, language: Language) -> String {
 pub fn normalize_part(text: &str, language: Language) -> String {
     let words = text.trim_start();
     let gap = &text[..text.len() - words.len()];
-    let read = read_numbers(words, language);
-    let spoken = format!("{gap}{}", if read == words { words } else { read.trim() });
+    let said = read(words, language);
+    let spoken = format!("{gap}{}", if said == words { words } else { said.trim() });
     match language {
         Language::Chinese => cleanup::chinese(&spoken),
         Language::English => numbers::spell_out(&spoken),
@@ -103,6 +104,16 @@ const PART_EN: (usize, usize) = (300, 1_000);
 /// Places the search may look at in one text (about half a second), and in one part of it (some 30 MB).
 const BUDGET: usize = 1 << 21;
 const BUDGET_PART: usize = 1 << 19;
+
+/// The grammar, after what it would read in a way that nobody says.
+fn read(text: &str, language: Language) -> String {
+    match language {
+        Language::Chinese if digits::has_plain(text) => {
+            read_numbers(&temperature::below_zero(text), language)
+        }
+        _ => read_numbers(text, language),
+    }
+}
 
 /// The grammar alone.
 pub fn read_numbers(text: &str, language: Language) -> String {
@@ -149,5 +160,14 @@ mod tests {
         assert_eq!(english("two  spaces stay"), "two  spaces stay");
         assert_eq!(english("a\u{0}b"), "a b");
         assert_eq!(one_line("你好\r\n世界", Language::Chinese), "你好\n世界");
+    }
+
+    #[test]
+    fn temperatures_below_zero_are_read_as_they_are_said() {
+        let chinese = |text| normalize(text, Language::Chinese);
+        assert_eq!(chinese("气温降到了-5度。"), "气温降到了零下五度。");
+        assert_eq!(chinese("今天-12.5℃。"), "今天零下十二点五摄氏度。");
+        assert_eq!(chinese("气温-10到-2℃。"), "气温零下十到零下两摄氏度。");
+        assert_eq!(chinese("结果是-5。"), "结果是负五。");
     }
 }
