@@ -17,16 +17,14 @@ const BELOW_ZERO: &str = "零下";
 pub fn below_zero(text: &str) -> String {
     let weather = WEATHER.iter().any(|word| text.contains(word));
     let mut out = String::with_capacity(text.len());
-    let mut before = None;
     for (at, c) in text.char_indices() {
         let rest = &text[at + c.len_utf8()..];
-        let sign = MINUS.contains(&c) && !before.is_some_and(joins) && !out.ends_with(BELOW_ZERO);
+        let sign = MINUS.contains(&c) && !out.ends_with(joins) && !out.ends_with(BELOW_ZERO);
         if sign && is_temperature(rest, weather) {
             out.push_str(BELOW_ZERO);
         } else {
             out.push(c);
         }
-        before = Some(c);
     }
     out
 }
@@ -50,18 +48,15 @@ fn is_temperature(text: &str, weather: bool) -> bool {
 
 /// What follows the number, such as "5" or "3.5", and white space at the start of `text`, if one is there.
 fn after_number(text: &str) -> Option<&str> {
-    let whole = text.trim_start_matches(|c: char| c.is_ascii_digit());
-    if whole.len() == text.len() {
-        return None;
-    }
-    let decimals = whole
-        .strip_prefix('.')
-        .map(|d| (d, d.trim_start_matches(|c: char| c.is_ascii_digit())));
-    let rest = match decimals {
-        Some((digits, rest)) if rest.len() < digits.len() => rest,
-        _ => whole,
-    };
+    let whole = after_digits(text)?;
+    let rest = whole.strip_prefix('.').and_then(after_digits).unwrap_or(whole);
     Some(rest.trim_start())
+}
+
+/// What follows the digits at the start of `text`, if there are any.
+fn after_digits(text: &str) -> Option<&str> {
+    let rest = text.trim_start_matches(|c: char| c.is_ascii_digit());
+    (rest.len() < text.len()).then_some(rest)
 }
 
 fn is_unit(rest: &str, weather: bool) -> bool {
