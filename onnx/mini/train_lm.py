@@ -23,6 +23,7 @@ import torch.nn.functional as F
 
 import lm
 import tokens
+from identities import FAST, NORMAL, SLOW
 from training import Average, Clock, cosine, save, weights
 
 IGNORE = -100
@@ -42,22 +43,14 @@ class Samples:
         table = np.concatenate([d["table"].numpy() for d in data])
         self.sentence, self.person, self.mode, self.count = table.T
         self.at = np.cumsum(self.count) - self.count
-        self.held = [i for i in range(len(table)) if self.sentence[i] < held_out and self.mode[i] == 0]
+        self.held = [i for i in range(len(table)) if self.sentence[i] < held_out and self.mode[i] == NORMAL]
         self.train = np.flatnonzero(self.sentence >= held_out)
-        plain = self.train[self.mode[self.train] == 0]
+        plain = self.train[self.mode[self.train] == NORMAL]
         self.short = plain[self.count[plain] <= 120]
-        manner = self.person * 3 + self.mode
-        order = self.train[np.argsort(manner[self.train], kind="stable")]
-        split = np.flatnonzero(np.diff(manner[order])) + 1
-        self.by_manner = {self.manner(g[0]): g for g in np.split(order, split)} if len(order) else {}
-
-    def manner(self, i):
-        """Who speaks utterance i, at which tempo."""
-        return int(self.person[i]), int(self.mode[i])
-
-    def mates(self, i):
-        """All utterances of that voice and tempo."""
-        return self.by_manner[self.manner(i)]
+        self.manner = self.person * (FAST + 1) + self.mode  # who speaks, at which tempo
+        order = self.train[np.argsort(self.manner[self.train], kind="stable")]
+        split = np.flatnonzero(np.diff(self.manner[order])) + 1
+        self.by_manner = {int(self.manner[g[0]]): g for g in np.split(order, split)} if len(order) else {}
 
     def first(self, i):
         return self.text[self.text_at[self.sentence[i]] : self.text_at[self.sentence[i] + 1]].astype(np.int64)
@@ -99,10 +92,10 @@ def several(data, i, r, rng):
     A prompt may be of several sentences, slow, half a minute long: a model that knew only short ones said the last
     words of a long one again. It is corrupted more often than not, and what is corrupted is no target.
     """
-    mates = data.mates(i)
-    row = [i] + [int(mates[r.randrange(len(mates))]) for _ in range(r.choice((0, 0, 0, 1, 1, 2, 3)))]
-    prompts = len(row)
-    row += [int(mates[r.randrange(len(mates))]) for _ in range(1 if r.random() < 0.7 else r.randint(2, 4))]
+    mates = data.by_manner[int(data.manner[i])]
+    prompts = r.choice((1, 1, 1, 2, 2, 3, 4))
+    others = prompts - 1 + (1 if r.random() < 0.7 else r.randint(2, 4))
+    row = [i] + [int(mates[r.randrange(len(mates))]) for _ in range(others)]
     while len(row) > 1 and data.count[row].sum() > LONGEST_ROW:
         row.pop()
     prompts = min(prompts, len(row) - 1)
@@ -116,26 +109,31 @@ def several(data, i, r, rng):
     return np.concatenate(texts), target, heard
 
 
+def instructed(data, i, text, speech, u, r):
+    """-> text and speech, with an instruction where there is one to give; u: random, 0 to 1"""
+    if data.mode[i] != NORMAL:
+        said = "slow" if data.mode[i] == SLOW else "fast"
+    elif u < 0.04:
+        said = "none"
+    elif u < 0.12:
+        said = r.choice(sorted(MOODS))
+        speech = in_mood(speech, said)
+    else:
+        return text, speech
+    return np.concatenate([r.choice(data.instructions[said]), text]), speech
+
+
 def sample(data, r, rng, simple):
     """-> input ids, targets"""
-    if simple:
-        i = int(data.short[r.randrange(len(data.short))])
-        text, speech = data.first(i), data.speech(i)
-        heard = corrupt(speech, 0.02, rng)
+    pool = data.short if simple else data.train
+    i, u = int(pool[r.randrange(len(pool))]), r.random()
+    if not simple and (0.12 <= u < 0.54 if data.mode[i] == NORMAL else u >= 0.5):
+        text, speech, heard = several(data, i, r, rng)
     else:
-        i = int(data.train[r.randrange(len(data.train))])
         text, speech = data.first(i), data.speech(i)
-        heard, u = corrupt(speech, 0.02, rng), r.random()
-        if data.mode[i] and u < 0.5:
-            text = np.concatenate([r.choice(data.instructions["slow" if data.mode[i] == 1 else "fast"]), text])
-        elif data.mode[i] or 0.12 <= u < 0.54:
-            text, speech, heard = several(data, i, r, rng)
-        elif u < 0.04:
-            text = np.concatenate([r.choice(data.instructions["none"]), text])
-        elif u < 0.12:
-            mood = r.choice(sorted(MOODS))
-            text, speech = np.concatenate([r.choice(data.instructions[mood]), text]), in_mood(speech, mood)
-            heard = corrupt(speech, 0.02, rng)
+        if not simple:
+            text, speech = instructed(data, i, text, speech, u, r)
+        heard = corrupt(speech, 0.02, rng)
     heard = heard + TEXT_VOCABULARY
     if not simple and r.random() < 0.2 and len(speech) / len(text) > 3.2:
         return bistream(text, speech, heard)

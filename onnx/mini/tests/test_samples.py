@@ -37,7 +37,7 @@ def test_sentences_in_a_row_are_of_one_voice_and_tempo(data):
     for _ in range(200):
         text, target, heard = several(data, r.randrange(SENTENCES), r, rng)
         assert len(target) == len(heard) <= max(LONGEST_ROW, int(data.count.max()))
-        assert len({data.manner(s) for s in np.unique(text)}) == 1
+        assert len({(int(data.person[s]), int(data.mode[s])) for s in np.unique(text)}) == 1
         spoken = target[target != IGNORE]
         assert set(spoken) <= set(text), "what is to be said is in the text"
         prompts += (target == IGNORE).sum() > 0
