@@ -165,6 +165,7 @@ mod tests {
         let chinese = |text| normalize(text, Language::Chinese);
         assert_eq!(chinese("气温降到了-5度。"), "气温降到了零下五度。");
         assert_eq!(chinese("今天-12.5℃。"), "今天零下十二点五摄氏度。");
+        assert_eq!(chinese("今天－１２℃。"), "今天零下十二摄氏度。");
         assert_eq!(chinese("气温-10到-2℃。"), "气温零下十到零下两摄氏度。");
         assert_eq!(chinese("结果是-5。"), "结果是负五。");
     }

@@ -5,6 +5,8 @@
 
 /// Signs that stand for minus.
 const MINUS: [char; 4] = ['-', '−', '－', '﹣'];
+/// Before the tenths.
+const POINT: [char; 2] = ['.', '．'];
 /// Between the two numbers of a range.
 const RANGE: [char; 6] = ['~', '～', '至', '到', '-', '—'];
 /// Units that are only temperatures.
@@ -31,7 +33,7 @@ pub fn below_zero(text: &str) -> String {
 
 /// Whether a hyphen after `c` joins, as in "3-5度" and "A-5".
 fn joins(c: char) -> bool {
-    c.is_ascii_alphanumeric() || c == '.' || MINUS.contains(&c)
+    c.is_ascii_alphanumeric() || is_digit(c) || POINT.contains(&c) || MINUS.contains(&c)
 }
 
 /// Whether `text` begins with a number and the unit of a temperature, or with such a range: "5℃", "10到-2℃".
@@ -49,14 +51,19 @@ fn is_temperature(text: &str, weather: bool) -> bool {
 /// What follows the number, such as "5" or "3.5", and white space at the start of `text`, if one is there.
 fn after_number(text: &str) -> Option<&str> {
     let whole = after_digits(text)?;
-    let rest = whole.strip_prefix('.').and_then(after_digits).unwrap_or(whole);
+    let rest = whole.strip_prefix(POINT).and_then(after_digits).unwrap_or(whole);
     Some(rest.trim_start())
 }
 
 /// What follows the digits at the start of `text`, if there are any.
 fn after_digits(text: &str) -> Option<&str> {
-    let rest = text.trim_start_matches(|c: char| c.is_ascii_digit());
+    let rest = text.trim_start_matches(is_digit);
     (rest.len() < text.len()).then_some(rest)
+}
+
+/// Half-width or full-width, as Chinese input methods write them.
+fn is_digit(c: char) -> bool {
+    c.is_ascii_digit() || ('０'..='９').contains(&c)
 }
 
 fn is_unit(rest: &str, weather: bool) -> bool {
@@ -76,6 +83,7 @@ mod tests {
         for (written, said) in [
             ("气温降到了-5度。", "气温降到了零下5度。"),
             ("今天−12.5℃", "今天零下12.5℃"),
+            ("今天－１２．５℃", "今天零下１２．５℃"),
             ("哈尔滨 -20 °C，", "哈尔滨 零下20 °C，"),
             ("气温-10到-2℃", "气温零下10到零下2℃"),
             ("气温-3~5度", "气温零下3~5度"),
@@ -90,6 +98,7 @@ mod tests {
         for text in [
             "旋转-30度。",
             "气温3-5度。",
+            "３－５℃",
             "低温下转动-30度角。",
             "结果是-5。",
             "气温是零下-5度",
