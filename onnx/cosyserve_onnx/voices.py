@@ -7,12 +7,13 @@ an older deployment's (`prompt_text_token`, `speech_token`, `speech_feat`, `embe
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors.numpy import save_file
+from safetensors.numpy import save
 from tokenizers import Tokenizer
 
 from .errors import ExportError
@@ -57,6 +58,16 @@ def tensors_of(speaker: Any, voice: str, spk_dim: int, bins: int, ratio: int) ->
     return tensors
 
 
+def _save(tensors: Mapping[str, np.ndarray], path: Path, metadata: Mapping[str, str]) -> None:
+    """A safetensors file that is the same each time: bundles name hashes, and the library writes metadata at random."""
+    data = save(dict(tensors), dict(metadata))
+    end = 8 + int.from_bytes(data[:8], "little")
+    header = json.loads(data[8:end]) | {"__metadata__": dict(metadata)}
+    packed = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    packed += b" " * (-len(packed) % 8)  # what follows stays aligned
+    path.write_bytes(len(packed).to_bytes(8, "little") + packed + data[end:])
+
+
 def write(
     speakers: Any, directory: Path, tokenizer: Tokenizer, spk_dim: int, bins: int, ratio: int
 ) -> list[dict[str, str]]:
@@ -72,6 +83,6 @@ def write(
         directory.mkdir(exist_ok=True)
         file = f"{number:03d}.safetensors"
         metadata = {"id": voice, "name": voice, "prompt_text": text, "format": "1"}
-        save_file(tensors, directory / file, metadata=metadata)
+        _save(tensors, directory / file, metadata)
         entries.append({"id": voice, "name": voice, "file": f"{directory.name}/{file}"})
     return entries

@@ -156,6 +156,20 @@ def test_saved_voices(goldens: Path, checkpoint: Path, tmp_path: Path) -> None:
         np.testing.assert_array_equal(file.get_tensor("embedding"), frontend["zero_shot/flow_embedding"][0])
 
 
+def test_voices_are_the_same_each_time(tmp_path: Path) -> None:
+    """Bundles name the hashes of their files, so an export twice over must not differ."""
+    tokenizer = Tokenizer.from_str('{"version":"1.0","model":{"type":"BPE","vocab":{},"merges":[]}}')
+    speakers = {"英文女": {"embedding": np.arange(192, dtype=np.float32)}}
+    written = set()
+    for number in range(12):  # 24 orders of four keys
+        voices.write(speakers, tmp_path / str(number), tokenizer, 192, 80, 2)
+        written.add((tmp_path / str(number) / "000.safetensors").read_bytes())
+    assert len(written) == 1
+    with safe_open(tmp_path / "0/000.safetensors", "np") as file:
+        np.testing.assert_array_equal(file.get_tensor("embedding"), np.arange(192))
+        assert file.metadata()["id"] == "英文女"
+
+
 def test_bad_voices_are_named(tmp_path: Path) -> None:
     tokenizer = Tokenizer.from_str('{"version":"1.0","model":{"type":"BPE","vocab":{},"merges":[]}}')
     for speaker in ({}, {"embedding": np.zeros(7)}, 3):
