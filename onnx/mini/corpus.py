@@ -195,7 +195,7 @@ def mandarin(root, rng, held_out, limit=60000):
     counts = collections.Counter("".join(out))
     common = {c for c, _ in counts.most_common(3000)} | set("".join(made)) | set("，、。！？")
     out = [s for s in out if set(s) <= common and bare(s) not in held_out][:limit]
-    figures = list(dict.fromkeys(mandarin_figures(rng) for _ in range(18000)))[:16000]
+    figures = list(dict.fromkeys(mandarin_figures(rng) for _ in range(24000)))[:16000]
     out = [["sentences", s] for s in out] + [["template", s] for s in made + figures if bare(s) not in held_out]
     out += mandarin_words(rng, common - set("，、。！？"), held_out)
     rng.shuffle(out)
