@@ -11,6 +11,7 @@ is continued with --again. Paths are relative to this folder.
 
 import argparse
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -38,6 +39,11 @@ def command(step, values, again):
     return (step["run"] + (" " + step["resume"] if going_on else "")).format(**values)
 
 
+def with_python(line, python):
+    """The command with this Python wherever it only says python; a path to another one stays."""
+    return re.sub(r"(?<![\w/])python ", lambda _: f"{shlex.quote(python)} ", line)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("steps", nargs="*")
@@ -53,8 +59,7 @@ def main():
         for name, step in steps.items():
             print(f"{'done' if done[name] else '    '}  {name:12s} {step['what']}")
         return
-    python = f"{shlex.quote(sys.executable)} "
-    for folder in ("text", "pack", "tokens", "more", "audio", "fresh", "people", "parts"):
+    for folder in ("text", "pack", "tokens", "more", "audio", "fresh", "wide", "people", "parts"):
         Path(values[folder]).mkdir(parents=True, exist_ok=True)
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(["..", os.environ.get("PYTHONPATH", "")])}
     for name in args.steps:
@@ -63,7 +68,7 @@ def main():
             continue
         line = command(steps[name], values, args.again)
         print(f"{name}: {line}", flush=True)
-        subprocess.run(line.replace("python ", python), shell=True, check=True, env=environment)
+        subprocess.run(with_python(line, sys.executable), shell=True, check=True, env=environment)
 
 
 if __name__ == "__main__":

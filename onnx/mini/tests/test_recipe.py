@@ -29,3 +29,8 @@ def test_values_can_be_set_and_others_are_refused():
     assert recipe.load(["flow_seconds=7"])[1]["flow_seconds"] == "7"
     with pytest.raises(SystemExit, match="speed"):
         recipe.load(["speed=7"])
+
+
+def test_commands_run_by_the_python_that_was_asked_but_for_those_that_name_another():
+    line = recipe.with_python("python a.py && X/venv/bin/python b.py; python c.py python.txt", "/my env/python3")
+    assert line == "'/my env/python3' a.py && X/venv/bin/python b.py; '/my env/python3' c.py python.txt"
