@@ -21,29 +21,26 @@ import torch.nn.functional as F
 
 import features
 import tokens
-from identities import NORMAL, Casting, colour, colour_filter, identities, style
+from identities import NORMAL, Cast, Casting, colour, colour_filter, identities
 from teacher import Kokoro
 
 
 class Studio:
-    def __init__(self, pack, device, seed, built_in_share, fuse=False, made=14, mandarin=0.4):
-        """made: identities from each voice; mandarin: share of the sentences"""
+    def __init__(self, pack, device, seed, built_in_share, fuse=False, made=14, mandarin=0.4, strangers=False):
+        """made: identities from each voice, with or without strangers; mandarin: share of the sentences"""
         self.device, self.rng = device, random.Random(seed)
         self.text = torch.load(pack / "text.pt", weights_only=True)
         voices = torch.load(pack / "voices.pt", weights_only=True)
         self.banks = {k: v.to(device) for k, v in voices["banks"].items()}
         self.teacher = Kokoro(torch.load(pack / "kokoro.pt", weights_only=True), device, fuse)
-        self.people = identities(voices["names"], made, random.Random(5 + seed))
+        self.people = identities(voices["names"], made, random.Random(5 + seed), strangers)
         self.names = [
             voices["names"][p.voice] + ("" if i < len(voices["names"]) else f"*{i}") for i, p in enumerate(self.people)
         ]
-        self.fields = {
-            name: torch.tensor([getattr(p, name) for p in self.people], device=device)
-            for name in ("voice", "other", "blend", "third", "tint", "rate", "f0")
-        }
+        self.rate, self.f0 = (torch.tensor([getattr(p, n) for p in self.people], device=device) for n in ("rate", "f0"))
         self.filters = torch.stack([colour_filter(p.colour) for p in self.people]).to(device)
         self.mandarin = mandarin
-        self.packs = voices["packs"].float().to(device)
+        self.cast = Cast(self.people, voices["packs"].float().to(device))
         self.phones = self.text["phones"].to(device)
         self.start = self.text["phone_offsets"].long()
         self.size = (self.start[1:] - self.start[:-1]) + 2
@@ -101,20 +98,20 @@ class Studio:
         device = self.device
         sentence = torch.tensor([j[0] for j in batch])
         person = torch.tensor([j[1] for j in batch])
-        who = {name: values[person.to(device)] for name, values in self.fields.items()}
-        rate = who["rate"]
+        who = person.to(device)
+        rate = self.rate[who]
         speed = torch.tensor([j[2] for j in batch], device=device)
         lengths = self.size[sentence]
         column = torch.arange(int(lengths.max()), device=device)[None]
         inside = (column > 0) & (column < lengths.to(device)[:, None] - 1)
         index = (self.start[sentence].to(device)[:, None] + column - 1).clamp(0, len(self.phones) - 1)
         ids = torch.where(inside, self.phones[index].long(), 0)
-        voice = style(who, self.packs, (lengths - 3).clamp(0, self.packs.shape[1] - 1).to(device))
+        voice = self.cast.style(who, (lengths - 3).clamp(0, self.cast.packs.shape[1] - 1).to(device))
         x, durations = self.teacher.prosody(ids, lengths, voice, speed)
         counts, cut, phone, position, durations = tokens.lay_out(ids, lengths.to(device), durations, rate)
         owner = self.teacher.align(durations)
         f0, energy = self.teacher.pitch(x, owner, voice)
-        pitch = tokens.pitch_levels(f0, phone.shape[1], rate, self.mean_log_f0[person.to(device)])
+        pitch = tokens.pitch_levels(f0, phone.shape[1], rate, self.mean_log_f0[who])
         counts = counts - cut
         kept = cut[:, None] + torch.arange(int(counts.max()), device=device)[None]
         phone, pitch, position = (x.gather(1, kept.clamp(max=x.shape[1] - 1)) for x in (phone, pitch, position))
@@ -126,7 +123,7 @@ class Studio:
             "lengths": lengths,
             "owner": owner,
             "style": voice,
-            "f0": f0 * who["f0"][:, None],
+            "f0": f0 * self.f0[who][:, None],
             "own_f0": f0,
             "energy": energy,
             "codes": tokens.join(phone, pitch, position),
@@ -256,6 +253,7 @@ def main():
     parser.add_argument("--frames", type=int, default=16000, help="teacher frames in a batch, for audio")
     parser.add_argument("--features", default="tokens,mel,whisper,audio,f0", help="which to keep, for audio")
     parser.add_argument("--made", type=int, default=14, help="identities made from each voice")
+    parser.add_argument("--strangers", action="store_true", help="identities whose timbre no mixture of voices has")
     parser.add_argument("--mandarin", type=float, default=0.4, help="share of the sentences")
     parser.add_argument("--seed", type=int, default=0, help="of the order of sentences and of the identities")
     parser.add_argument("--device", default="cuda")
@@ -272,11 +270,12 @@ def main():
         fuse=args.kind == "audio" and args.device == "cuda" and not args.plain,
         made=args.made,
         mandarin=args.mandarin,
+        strangers=args.strangers,
     )
     studio.measure_pitch(12 if args.device == "cuda" else 1)
     print(
         f"set up in {time.time() - begin:.0f} s, {len(studio.people)} identities, mean F0",
-        studio.mean_log_f0[: len(studio.packs)].exp().round().int().tolist(),
+        studio.mean_log_f0[: len(studio.cast.packs)].exp().round().int().tolist(),
         flush=True,
     )
     if args.kind == "prosody":

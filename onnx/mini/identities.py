@@ -4,7 +4,9 @@ A teacher has some 40 voices, too few to learn from what a voice is. An identity
 independent of each other: its style moved towards another voice or away from it, and its timbre towards or away from a
 third; resampling, which moves formants and F0; F0 moved for itself, so that it does not always follow the formants; and
 a colour, a smooth filter as recordings have it. Away as well as towards: among blends only, a flow learns the voices it
-was given and clones no others (similarity 0.84 to them, 0.73 to new ones). Built-in voices stay as they are.
+was given and clones no others (similarity 0.84 to them, 0.73 to new ones). With `strangers`, half of the timbres are
+drawn from the normal distribution of all voices instead, and most take a step in a random direction, where no mixture
+of voices reaches: a fifth to a half of what is a voice's own lies there. Built-in voices stay as they are.
 """
 
 import math
@@ -21,6 +23,8 @@ F0_SCALE = (0.72, 1.4)  # what the teacher is asked for, of its own F0
 MOVED, COLOURED = 0.85, 0.6  # shares of the identities that are
 FARTHEST = (-0.6, 0.7)  # of the way to another voice; further out (1.2) speech breaks up
 TIMBRE = 128  # of a style's 256 numbers are the timbre, which the vocoder gets; the others are the manner
+DRAWN, STRAYING = 0.5, 0.8  # shares of the strangers whose timbre is drawn, and that stray
+STRAY = 1.4  # length of the longest step; voices are 1.1 to 2.0 from their mean, and 0.5 to 1.1 from others' mixtures
 TAPS, COLOUR_DB = 255, 4.0
 NORMAL, SLOW, FAST = range(3)
 PACE = ((0.95, 1.1), (0.82, 0.98))  # of the teacher's own, English and Mandarin: at 1, Mandarin is heard wrong more
@@ -28,38 +32,81 @@ PACE = ((0.95, 1.1), (0.82, 0.98))  # of the teacher's own, English and Mandarin
 
 @dataclass(frozen=True)
 class Identity:
-    voice: int
-    other: int  # whom it moves towards
-    blend: float  # how far; below 0: away, in timbre only
-    third: int  # whom the timbre moves towards besides
-    tint: float  # how far, or away
-    rate: float  # how many times as long the audio is resampled to be
-    f0: float  # of the teacher's own F0, before resampling
-    colour: int  # seed of its filter, -1: none
+    voice: int  # whose language it speaks
+    timbre: tuple[float, ...]  # weight of each voice in it; they add up to 1
+    manner: tuple[float, ...]
+    rate: float = 1.0  # how many times as long the audio is resampled to be
+    f0: float = 1.0  # of the teacher's own F0, before resampling
+    colour: int = -1  # seed of its filter, -1: none
+    stray: float = 0.0  # length of the timbre's step away from all mixtures
+    direction: int = 0  # seed of the step's
 
 
-def identities(names, count, rng):
+def moved(count, voice, *steps):
+    """Weights of `voice` moved towards others by (other, share)."""
+    weights = [0.0] * count
+    weights[voice] = 1.0 - sum(share for _, share in steps)
+    for other, share in steps:
+        weights[other] += share
+    return tuple(weights)
+
+
+def drawn(count, rng):
+    """Weights of a timbre out of the normal distribution that has the mean and the covariance of the voices."""
+    normal = [rng.gauss(0, count**-0.5) for _ in range(count)]
+    middle = sum(normal) / count
+    return tuple(1 / count + w - middle for w in normal)
+
+
+def identities(names, count, rng, strangers=False):
     """Every voice as it is, then `count` made from each."""
-    made = []
+    made, voices = [], len(names)
     for voice, name in enumerate(names):
-        strangers = [i for i in range(len(names)) if i != voice]
-        kin = [i for i in strangers if names[i][1] == name[1]]
+        others = [i for i in range(voices) if i != voice]
+        kin = [i for i in others if names[i][1] == name[1]]
         for _ in range(count):
             rate, semitones = rng.choice(RATES), rng.uniform(-SEMITONES, SEMITONES)
             f0 = min(max(rate * 2 ** (semitones / 12), F0_SCALE[0]), F0_SCALE[1])
             blend, tint = (rng.uniform(*FARTHEST) if rng.random() < MOVED else 0.0 for _ in range(2))
             colour = rng.randrange(1 << 30) if rng.random() < COLOURED else -1
-            made.append(Identity(voice, rng.choice(kin), blend, rng.choice(strangers), tint, rate, f0, colour))
-    return [Identity(i, i, 0.0, i, 0.0, 1.0, 1.0, -1) for i in range(len(names))] + made
+            other, third = rng.choice(kin), rng.choice(others)
+            timbre, stray, direction = moved(voices, voice, (other, blend), (third, tint)), 0.0, 0
+            if strangers:
+                timbre = drawn(voices, rng) if rng.random() < DRAWN else timbre
+                stray = rng.uniform(0, STRAY) if rng.random() < STRAYING else 0.0
+                direction = rng.randrange(1 << 30)
+            manner = moved(voices, voice, (other, max(blend, 0.0)))
+            made.append(Identity(voice, timbre, manner, rate, f0, colour, stray, direction))
+    return [Identity(i, moved(voices, i), moved(voices, i)) for i in range(voices)] + made
 
 
-def style(people, packs, row):
-    """Styles (B, 256) for `people`, tensors of the fields of B identities; packs (voices, rows, 256)."""
-    own, towards = packs[people["voice"], row], people["blend"][:, None]
-    other, third = packs[people["other"], row] - own, packs[people["third"], row] - own
-    moved = own + towards.clamp(min=0) * other
-    timbre = own + towards * other + people["tint"][:, None] * third
-    return torch.cat([timbre[:, :TIMBRE], moved[:, TIMBRE:]], 1)
+def step(identity):
+    """(TIMBRE,) how the timbre strays"""
+    if not identity.stray:
+        return torch.zeros(TIMBRE)
+    generator = torch.Generator().manual_seed(identity.direction)
+    return identity.stray * F.normalize(torch.randn(TIMBRE, generator=generator), dim=0)
+
+
+class Cast:
+    """The identities' styles, on a device."""
+
+    def __init__(self, people, packs):
+        """packs (voices, rows, 256): the voices' styles by length of the text"""
+        self.packs = packs
+        self.timbre, self.manner = (
+            torch.tensor([getattr(p, name) for p in people], device=packs.device) for name in ("timbre", "manner")
+        )
+        self.step = torch.stack([step(p) for p in people]).to(packs.device)
+
+    def style(self, who, row):
+        """Styles (B, 256) of identities `who` (B,) for texts of length `row` (B,)"""
+        voices = self.packs[:, row]
+        timbre, manner = (
+            torch.einsum("bv,vbd->bd", weights[who], part)
+            for weights, part in ((self.timbre, voices[..., :TIMBRE]), (self.manner, voices[..., TIMBRE:]))
+        )
+        return torch.cat([timbre + self.step[who], manner], 1)
 
 
 class Casting:

@@ -7,28 +7,59 @@ import identities
 NAMES = ["af_a", "af_b", "am_c", "am_d", "zf_e", "zf_f"]
 
 
+def voices(people, names=NAMES, rows=5):
+    torch.manual_seed(3)
+    return identities.Cast(people, torch.randn(len(names), rows, 256))
+
+
 def test_voices_come_first_as_they_are():
-    people = identities.identities(NAMES, 3, random.Random(0))
+    people = identities.identities(NAMES, 3, random.Random(0), strangers=True)
     assert len(people) == len(NAMES) * 4
-    for i, p in enumerate(people[: len(NAMES)]):
-        assert p == identities.Identity(i, i, 0.0, i, 0.0, 1.0, 1.0, -1)
+    cast = voices(people)
+    own = cast.style(torch.arange(len(NAMES)), torch.full((len(NAMES),), 2))
+    assert torch.equal(own, cast.packs[:, 2])
+    assert all((p.rate, p.f0, p.colour, p.stray) == (1.0, 1.0, -1, 0.0) for p in people[: len(NAMES)])
 
 
 def test_made_identities_stay_within_what_the_teacher_can():
-    for p in identities.identities(NAMES, 50, random.Random(1))[len(NAMES) :]:
-        assert p.rate in identities.RATES
-        assert all(identities.FARTHEST[0] <= far <= identities.FARTHEST[1] for far in (p.blend, p.tint))
+    for p in identities.identities(NAMES, 50, random.Random(1), strangers=True)[len(NAMES) :]:
+        assert p.rate in identities.RATES and 0 <= p.stray <= identities.STRAY
         assert identities.F0_SCALE[0] <= p.f0 <= identities.F0_SCALE[1]
-        assert NAMES[p.voice][1] == NAMES[p.other][1] and p.voice not in (p.other, p.third)
+        assert abs(sum(p.timbre) - 1) < 1e-6 and abs(sum(p.manner) - 1) < 1e-6
+        assert all(w >= 0 for w in p.manner), "a manner is a blend, never an exaggeration"
 
 
 def test_moving_away_changes_timbre_only():
-    packs, row = torch.randn(3, 5, 256), torch.tensor([2])
-    fields = {"voice": [0], "other": [1], "third": [2], "blend": [-0.5], "tint": [0.25]}
-    style = identities.style({k: torch.tensor(v) for k, v in fields.items()}, packs, row)[0]
-    own, other, third = packs[:, 2]
-    assert torch.equal(style[128:], own[128:])
-    assert torch.allclose(style[:128], (own - 0.5 * (other - own) + 0.25 * (third - own))[:128], atol=1e-6)
+    timbre = identities.moved(3, 0, (1, -0.5), (2, 0.25))
+    cast = voices([identities.Identity(0, timbre, identities.moved(3, 0))], NAMES[:3])
+    style, (own, other, third) = cast.style(torch.tensor([0]), torch.tensor([2]))[0], cast.packs[:, 2]
+    assert torch.allclose(style[128:], own[128:])
+    assert torch.allclose(style[:128], (own - 0.5 * (other - own) + 0.25 * (third - own))[:128], atol=1e-5)
+
+
+def test_drawn_timbres_have_the_mean_and_the_spread_of_the_voices():
+    rng, packs = random.Random(4), torch.randn(40, 6) * torch.tensor([3, 1, 1, 0.5, 0.2, 0.1]) + 2
+    timbres = torch.tensor([identities.drawn(40, rng) for _ in range(4000)]) @ packs
+    assert torch.allclose(timbres.mean(0), packs.mean(0), atol=0.15)
+    assert torch.allclose(timbres.std(0), packs.std(0, unbiased=False), rtol=0.06)
+
+
+def test_strangers_stray_where_no_mixture_of_voices_reaches():
+    people = identities.identities(NAMES, 20, random.Random(2), strangers=True)
+    straying = [i for i, p in enumerate(people) if p.stray]
+    assert 0.65 < len(straying) / (20 * len(NAMES)) < 0.95
+    cast = voices(people)
+    spoken = cast.style(torch.tensor(straying), torch.zeros(len(straying), dtype=torch.long))[:, :128]
+    mixed = cast.timbre[straying] @ cast.packs[:, 0, :128]
+    lengths = (spoken - mixed).norm(dim=1)
+    assert torch.allclose(lengths, torch.tensor([people[i].stray for i in straying]), atol=1e-4)
+    axes = torch.linalg.qr(cast.packs[:, 0, :128].t())[0]
+    outside = (spoken - spoken @ axes @ axes.t()).norm(dim=1)
+    assert (outside > 0.9 * lengths).all()
+
+
+def test_without_strangers_nobody_strays():
+    assert not any(p.stray for p in identities.identities(NAMES, 20, random.Random(2)))
 
 
 def test_no_colour_leaves_audio_alone():
