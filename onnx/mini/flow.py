@@ -16,6 +16,8 @@ import tokens
 from tables import CodeTable
 
 WIDTH, HEADS, HEAD_DIM, FEED_FORWARD, MEL, LOOK_AHEAD, CHUNK = 256, 4, 64, 512, 80, 3, 25
+GOLDEN = (math.sqrt(5) - 1) / 2  # multiples of it, modulo 1, are as evenly spread as any
+STEPS = 10  # of the solver, at times 1 - cos(pi / 2 k / STEPS)
 HEARD = 0.3  # weight of a frame of the prompt in the loss
 KERNELS = {
     "unfold": False,
@@ -179,7 +181,8 @@ class ResnetBlock(nn.Module):
         self.res_conv = nn.Conv1d(dim, dim_out, 1)
 
     def forward(self, x, time):
-        return self.block2(self.block1(x) + self.mlp(time)[..., None]) + self.res_conv(x)
+        """time (B, dim_out): what `mlp` makes of the time's embedding"""
+        return self.block2(self.block1(x) + time[..., None]) + self.res_conv(x)
 
 
 class EstimatorAttention(nn.Module):
@@ -233,6 +236,14 @@ class TimeMLP(nn.Module):
         return self.linear_2(F.silu(self.linear_1(x)))
 
 
+def time_angles(t):
+    """(B,) -> (B, 320) sinusoids of a time from 0 to 1"""
+    half = 2 * MEL
+    frequency = torch.exp(torch.arange(half, device=t.device).float() * (-math.log(10000) / (half - 1)))
+    angle = 1000 * t[:, None] * frequency[None]
+    return torch.cat([angle.sin(), angle.cos()], -1)
+
+
 class Estimator(nn.Module):
     def __init__(self, channels, mid_blocks, heads, head_dim):
         super().__init__()
@@ -247,16 +258,20 @@ class Estimator(nn.Module):
         self.up_blocks = nn.ModuleList([nn.ModuleList([*stage(2 * channels), CausalConv(channels, channels, 3)])])
         self.final_block, self.final_proj = Block(channels, channels), nn.Conv1d(channels, MEL, 1)
 
+    def times(self, t):
+        """Of each residual block, what it adds (B, channels) at times t (B,). In f32: early rows are small next to the
+        numbers they are sums of."""
+        with torch.autocast(t.device.type, enabled=False):
+            embedding = self.time_mlp(time_angles(t))
+            return [s[0].mlp(embedding) for s in (*self.down_blocks, *self.mid_blocks, *self.up_blocks)]
+
     def forward(self, x, mu, t, speaker, cond, mask):
         """x, mu, cond (B, 80, T); t (B,); speaker (B, 80); mask additive (T, T) -> velocity (B, 80, T)"""
-        half = 2 * MEL
-        frequency = torch.exp(torch.arange(half, device=x.device).float() * (-math.log(10000) / (half - 1)))
-        angle = 1000 * t[:, None] * frequency[None]
-        time = self.time_mlp(torch.cat([angle.sin(), angle.cos()], -1))
+        times = iter(self.times(t))
         x = torch.cat([x, mu, speaker[..., None].expand(-1, -1, x.shape[-1]), cond], 1)
 
         def run(stage, x):
-            x = stage[0](x, time).transpose(1, 2)
+            x = stage[0](x, next(times)).transpose(1, 2)
             return stage[1][0](x, mask).transpose(1, 2)
 
         x = run(self.down_blocks[0], x)
@@ -266,6 +281,18 @@ class Estimator(nn.Module):
             x = run(stage, x)
         x = run(self.up_blocks[0], torch.cat([x, skip], 1))
         return self.final_proj(self.final_block(self.up_blocks[0][2](x)))
+
+
+def spread(count, device):
+    """(count,) numbers from 0 to 1, random ones together but evenly spread over every run of rows: as times, less noise
+    in the gradient than independent ones have."""
+    return (torch.rand(1, device=device) + torch.arange(count, device=device) * GOLDEN) % 1
+
+
+def begin_of_step(t):
+    """The beginning of the solver's step that a time from 0 to 1 lies in, the only times it asks for."""
+    step = (torch.acos(1 - t) / (0.5 * math.pi) * STEPS).floor().clamp(max=STEPS - 1)
+    return 1 - torch.cos(step / STEPS * 0.5 * math.pi)
 
 
 class Flow(nn.Module):
@@ -284,7 +311,8 @@ class Flow(nn.Module):
         return h.float().transpose(1, 2), self.spk_embed_affine_layer(F.normalize(speaker, dim=1)).float()
 
     def forward(self, codes, mel, speaker, masks, guidance_dropout=0.15, prompted=0.9, longest_prompt=0.6, forgot=0.5):
-        """Training losses: codes (B, T), mel (B, 2T, 80), speaker (B, 192) -> flow matching, prior (mu against mel)
+        """Training losses: codes (B, T), mel (B, 2T, 80), speaker (B, 192) -> flow matching, prior (mu against mel),
+        mean square of what the residual blocks add for the time
 
         Frames of the prompt count HEARD: they are easy, but the solver goes through them too.
         `prompted`: share of rows that see the beginning of their mel, up to a share `longest_prompt` of it; `forgot`:
@@ -299,7 +327,7 @@ class Flow(nn.Module):
         heard = torch.arange(mel.shape[2], device=device)[None] < prompt[:, None]
         cond = mel * heard[:, None]
         known = 1 - ((torch.rand(batch, device=device) < forgot) & (prompt > 1)).float()
-        t = torch.rand(batch, 1, 1, device=device)
+        t = begin_of_step(spread(batch, device))[:, None, None]
         noise = torch.randn_like(mel)
         keep = (torch.rand(batch, device=device) > guidance_dropout).float()
         y = (1 - (1 - 1e-6) * t) * noise + t * mel
@@ -308,10 +336,11 @@ class Flow(nn.Module):
         )
         error = (velocity.float() - (mel - (1 - 1e-6) * noise)).square().mean(1)
         weight = 1 - (1 - HEARD) * heard.float()
-        return (error * weight).sum() / weight.sum(), prior
+        size = torch.stack(self.decoder["estimator"].times(t[:, 0, 0])).square().mean()
+        return (error * weight).sum() / weight.sum(), prior, size
 
     @torch.no_grad()
-    def sample(self, codes, speaker, prompt_mel=None, noise=None, steps=10, guidance=0.7, streaming=False):
+    def sample(self, codes, speaker, prompt_mel=None, noise=None, steps=STEPS, guidance=0.7, streaming=False):
         """codes (1, T), the prompt's first -> mel (1, 80, 2T); streaming: with the chunk-wise attention of a stream"""
         width = 2 * codes.shape[1]
         chunks = (CHUNK, 2 * CHUNK) if streaming else (0, 0)

@@ -1,6 +1,8 @@
 import torch
 
+import flow
 import tokens
+import train_flow
 from stream import perturb
 from training import Clock, Progress, weights
 
@@ -30,3 +32,30 @@ def test_slips_are_rare_but_in_what_was_heard():
     assert torch.equal(before[2], after[2])
     assert 0.05 < phones[:, :10].mean() < 0.12 and 0.001 < phones[:, 60:].mean() < 0.01
     assert pitches[:, :10].mean() > 4 * pitches[:, 60:].mean() > 0
+
+
+def test_biases_and_norms_do_not_decay():
+    model = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.LayerNorm(4), torch.nn.Conv1d(4, 2, 3))
+    decaying, others = train_flow.groups(model)
+    assert {p.dim() for p in decaying["params"]} == {2, 3} and {p.dim() for p in others["params"]} == {1}
+    assert decaying["weight_decay"] > 0 == others["weight_decay"]
+    assert len(decaying["params"]) + len(others["params"]) == len(list(model.parameters()))
+
+
+def test_times_are_even_over_all_rows_and_over_some():
+    torch.manual_seed(0)
+    times = flow.spread(84, "cpu")
+    assert 0 <= times.min() and times.max() < 1
+    for part in (times, times[:63], times[63:]):
+        gaps = part.sort().values.diff()
+        assert gaps.max() < 2.7 / len(part)
+    assert not torch.equal(times, flow.spread(84, "cpu"))
+
+
+def test_training_asks_for_the_times_of_the_solver_as_long_as_its_steps_last():
+    edges = 1 - torch.cos(torch.arange(flow.STEPS + 1) / flow.STEPS * 0.5 * torch.pi)
+    times = flow.begin_of_step(torch.linspace(0, 0.99999, 100001))
+    steps = (times[:, None] - edges[None, :-1]).abs().argmin(1)
+    assert (times - edges[steps]).abs().max() < 1e-6
+    shares = torch.bincount(steps, minlength=flow.STEPS) / len(times)
+    assert torch.allclose(shares, edges.diff(), atol=1e-3)
