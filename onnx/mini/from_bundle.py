@@ -1,14 +1,15 @@
-"""Language model, recogniser and vocoder back out of a bundle: where training goes on without their checkpoints.
+"""Language model, recogniser, vocoder and flow back out of a bundle: where training goes on without their checkpoints.
 
     python from_bundle.py ../bundled/llm.onnx OUT/lm.train.pt
     python from_bundle.py ../bundled/speech_tokenizer.onnx OUT/recogniser.pt
     python from_bundle.py ../bundled/hift_decoder.onnx OUT/hift.pt
+    python from_bundle.py ../bundled/flow_encoder.onnx OUT/flow.train.pt
 
 A bundle's weights have eight bits, each row or block of 32 with its own scale: 0.4% of a row's largest weight at most,
 which a few hundred steps of training mend. Tables of codes come back as plain rows and are taken apart into what the
 rows of a phone, a pitch and a voicing share (tables.py), so that rare codes go on learning from frequent ones. The
-auxiliary targets' head is not in a bundle; it starts anew. The flow cannot be had back this way: its export folds the
-time embedding into the ten steps of the solver.
+auxiliary targets' head is not in a bundle; it starts anew. The flow's middle blocks have seven bits, and its times only
+the solver's (flow_from_bundle.py).
 """
 
 import argparse
@@ -20,7 +21,10 @@ import onnx
 import torch
 from onnx import numpy_helper
 
+import flow
+import flow_from_bundle
 import lm
+import speaker
 import tables
 import tokens
 from recogniser import Recogniser
@@ -87,20 +91,6 @@ def language_model(path):
     return {k: v.clone() for k, v in state.items()}
 
 
-def recogniser(path):
-    """State dict of recogniser.Recogniser; linear layers keep their weight, transposed, as the product's operand."""
-    graph, prefix = onnx.load(path).graph, "recogniser."
-    values = {i.name: torch.from_numpy(numpy_helper.to_array(i).astype(np.float32)) for i in graph.initializer}
-    casts = {n.output[0]: n.input[0] for n in graph.node if n.op_type == "Cast" and n.input[0] in values}
-    values.update({name: values[source] for name, source in casts.items()})
-    state = {k.removeprefix(prefix): v for k, v in values.items() if k.startswith(prefix) and not k.endswith(".fp16")}
-    for node in graph.node:
-        if node.op_type == "MatMul" and node.input[1] in values:
-            name = node.output[0].removesuffix("/MatMul_output_0").removeprefix("/recogniser/").replace("/", ".")
-            state[f"{name}.weight"] = values[node.input[1]].t().contiguous()
-    return state
-
-
 def vocoder(decoder):
     """State dict of vocoder.HiFT, of hift_decoder.onnx and what lies beside it; weight norms are taken apart anew.
 
@@ -139,8 +129,11 @@ def main():
     elif args.part.name.startswith("hift"):
         state = vocoder(args.part)
         HiFT().load_state_dict(state)
+    elif args.part.name.startswith("flow"):
+        state = flow_from_bundle.whole(args.part, take_apart)
+        flow.Flow().load_state_dict(state)
     else:
-        state = recogniser(args.part)
+        state = speaker.from_onnx(args.part, "recogniser.")
         Recogniser().load_state_dict(state)
     torch.save(state, args.out)
     print(f"{sum(v.numel() for v in state.values()) / 1e6:.1f} M parameters")

@@ -54,18 +54,21 @@ class SpeakerEncoder(nn.Module):
         return self.o(torch.cat([mean, torch.sqrt(variance.clamp(min=1e-5))], -1))
 
 
-def from_onnx(path):
+def from_onnx(path, prefix=""):
+    """State dict of the module that was exported, of what is named below `prefix`; weights may be halves (compact.py).
+    Linear layers keep their weight, transposed, as the operand of a product that has their name."""
     import onnx
     from onnx import numpy_helper
 
     graph = onnx.load(path).graph
-    values = {i.name: torch.from_numpy(numpy_helper.to_array(i).copy()) for i in graph.initializer}
-    state = {k: v for k, v in values.items() if "::" not in k}
-    for node in graph.node:  # linear layers keep their weight, transposed, under the name of the product
+    values = {i.name: torch.from_numpy(numpy_helper.to_array(i).astype("float32")) for i in graph.initializer}
+    halved = {n.output[0]: n.input[0] for n in graph.node if n.op_type == "Cast" and n.input[0] in values}
+    values.update({name: values.pop(half) for name, half in halved.items()})
+    state = {k.removeprefix(prefix): v for k, v in values.items() if k.startswith(prefix) and "::" not in k}
+    for node in graph.node:
         if node.op_type == "MatMul" and node.input[1] in values:
-            state[node.output[0].strip("/").replace("/MatMul_output_0", "").replace("/", ".") + ".weight"] = values[
-                node.input[1]
-            ].t()
+            name = node.output[0].strip("/").removesuffix("/MatMul_output_0").replace("/", ".")
+            state[f"{name.removeprefix(prefix)}.weight"] = values[node.input[1]].t()
     return {k: v.contiguous() for k, v in state.items()}
 
 

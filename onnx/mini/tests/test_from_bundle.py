@@ -9,6 +9,7 @@ import torch
 
 import from_bundle
 import lm
+import speaker
 import tables
 import tokens
 
@@ -56,3 +57,14 @@ def test_what_comes_out_of_a_bundle_goes_back_in(tmp_path):
         assert torch.allclose(again[name], state[name], atol=2e-3 * state[name].abs().max())
     entry = json.loads((tmp_path / "bundle.json").read_text())["llm"]
     assert entry["sha256"] == hashlib.sha256((tmp_path / "llm.onnx").read_bytes()).hexdigest()
+
+
+def test_the_speaker_encoder_hears_the_same_when_it_is_back():
+    onnxruntime = pytest.importorskip("onnxruntime")
+    path = BUNDLE.with_name("campplus.onnx")
+    model = speaker.SpeakerEncoder().eval()
+    model.load_state_dict(speaker.from_onnx(path))
+    x = torch.randn(1, 214, 80, generator=torch.Generator().manual_seed(0))
+    want = onnxruntime.InferenceSession(str(path)).run(None, {"input": x.numpy()})[0]
+    with torch.no_grad():
+        assert np.abs(model(x).numpy() - want).max() < 1e-4 * np.abs(want).max()
