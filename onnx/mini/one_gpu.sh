@@ -30,4 +30,4 @@ for step in compile people wide; do
     wait -n || { echo "a step failed: see $work/*.log" >&2; exit 1; }
 done
 python3 train_flow.py --data "$work/wide" --people "$work/people" --out "$work" --seconds $((end - SECONDS)) --seed 2 \
-    --rate "$(setting strangers_rate)" --resume "$pack/flow.train.pt" "$@" 2>&1 | tee "$work/flow.log"
+    --rate "$(setting strangers_rate)" --times-rate 0.03 --resume "$pack/flow.train.pt" "$@" 2>&1 | tee "$work/flow.log"

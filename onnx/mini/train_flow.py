@@ -96,10 +96,14 @@ class Step:
         return self.result
 
 
-def groups(model, decay=0.01):
-    """Parameters for the optimiser. Biases and norms do not decay: some hold a log-mel's mean of -4.5."""
-    matrices, vectors = ([p for p in model.parameters() if (p.dim() > 1) == wide] for wide in (True, False))
-    return [{"params": matrices, "weight_decay": decay}, {"params": vectors, "weight_decay": 0.0}]
+def groups(model, decay=0.01, times_rate=1.0):
+    """Parameters for the optimiser, and the share of the rate that each group has. Biases and norms do not decay: some
+    hold a log-mel's mean of -4.5."""
+    parts = {}
+    for name, p in model.named_parameters():
+        scale = times_rate if ".time_mlp." in name or ".mlp." in name else 1.0
+        parts.setdefault((decay if p.dim() > 1 else 0.0, scale), []).append(p)
+    return [{"params": p, "weight_decay": d, "scale": scale} for (d, scale), p in parts.items()]
 
 
 def choose_kernels(model, device):
@@ -149,6 +153,9 @@ def main():
     parser.add_argument("--seconds", type=float, default=420)
     parser.add_argument("--rate", type=float, default=1e-3)
     parser.add_argument("--resume", type=Path)
+    parser.add_argument(
+        "--times-rate", type=float, default=1.0, help="share of it for the time embedding; 0.03 for a bundle's weights"
+    )
     parser.add_argument("--seed", type=int, default=0, help="of batches and noise; new weights are always the same")
     parser.add_argument("--tiny", action="store_true", help="small batches, to try the script on a CPU")
     parser.add_argument("--device", default="cuda")
@@ -173,7 +180,7 @@ def main():
         model.load_state_dict(weights(args.resume))
     torch.manual_seed(args.seed)
     average = Average(model)
-    optimiser = torch.optim.AdamW(groups(model), args.rate, betas=(0.9, 0.99), fused=cuda)
+    optimiser = torch.optim.AdamW(groups(model, times_rate=args.times_rate), args.rate, betas=(0.9, 0.99), fused=cuda)
     shapes = ((40, 2, 0.8), (60, 1, 0.2)) if args.tiny else SHAPES
     steps = [Step(model, slots, rows, args.device) for slots, rows, _ in shapes]
     if cuda:
@@ -207,7 +214,7 @@ def main():
         slots, rows, _ = shapes[shape]
         codes, mel, speakers = data.draw(["tokens", "mel"], rows, slots, speakers=True)
         for group in optimiser.param_groups:
-            group["lr"] = cosine(clock.elapsed - begin, args.seconds - begin, args.rate)
+            group["lr"] = group["scale"] * cosine(clock.elapsed - begin, args.seconds - begin, args.rate)
         losses = steps[shape](perturb(codes.long()), mel.float(), speakers, bool(torch.rand(1, generator=choice) < 0.5))
         norm = torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimiser.step()

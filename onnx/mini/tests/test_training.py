@@ -34,12 +34,19 @@ def test_slips_are_rare_but_in_what_was_heard():
     assert pitches[:, :10].mean() > 4 * pitches[:, 60:].mean() > 0
 
 
-def test_biases_and_norms_do_not_decay():
-    model = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.LayerNorm(4), torch.nn.Conv1d(4, 2, 3))
-    decaying, others = train_flow.groups(model)
-    assert {p.dim() for p in decaying["params"]} == {2, 3} and {p.dim() for p in others["params"]} == {1}
-    assert decaying["weight_decay"] > 0 == others["weight_decay"]
-    assert len(decaying["params"]) + len(others["params"]) == len(list(model.parameters()))
+def test_biases_and_norms_do_not_decay_and_times_have_a_rate_of_their_own():
+    model = torch.nn.ModuleDict(
+        {"net": torch.nn.ModuleDict({"time_mlp": torch.nn.Linear(3, 4), "norm": torch.nn.LayerNorm(4)})}
+    )
+    groups = train_flow.groups(model, 0.01, 0.03)
+    assert sorted((g["weight_decay"], g["scale"], len(g["params"])) for g in groups) == [
+        (0.0, 0.03, 1),
+        (0.0, 1.0, 2),
+        (0.01, 0.03, 1),
+    ]
+    whole = train_flow.groups(flow.Flow())
+    assert sum(len(g["params"]) for g in whole) == len(list(flow.Flow().parameters()))
+    assert {g["scale"] for g in whole} == {1.0}
 
 
 def test_times_are_even_over_all_rows_and_over_some():
