@@ -289,6 +289,11 @@ def spread(count, device):
     return (torch.rand(1, device=device) + torch.arange(count, device=device) * GOLDEN) % 1
 
 
+def solver_times(steps=STEPS):
+    """(steps + 1,) where the solver's steps begin, and the end"""
+    return 1 - torch.cos(torch.linspace(0, 1, steps + 1) * 0.5 * torch.pi)
+
+
 def begin_of_step(t):
     """The beginning of the solver's step that a time from 0 to 1 lies in, the only times it asks for."""
     step = (torch.acos(1 - t) / (0.5 * math.pi) * STEPS).floor().clamp(max=STEPS - 1)
@@ -350,7 +355,7 @@ class Flow(nn.Module):
         if prompt_mel is not None:
             cond[:, :, : prompt_mel.shape[2]] = prompt_mel
         x = torch.randn_like(mu) if noise is None else noise[:, :, :width]
-        times = 1 - torch.cos(torch.linspace(0, 1, steps + 1) * 0.5 * torch.pi)
+        times = solver_times(steps)
         for t, later in zip(times[:-1], times[1:], strict=True):
             both = [torch.cat([a, a * 0]) for a in (mu, spk, cond)]
             v = self.decoder["estimator"](x.repeat(2, 1, 1), both[0], t.expand(2).to(x), both[1], both[2], masks[1])

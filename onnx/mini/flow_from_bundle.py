@@ -14,6 +14,7 @@ import torch
 from onnx import numpy_helper
 
 import flow
+import tables
 
 TABLE_ROUNDS = 600  # of fitting the norm behind the token table
 MOMENTS = 0.02  # what is left of a row's mean and of its deviation's distance from 1, at most on average
@@ -83,11 +84,11 @@ def attention(values, prefix, state, name):
     state[f"{name}linear_pos.weight"] = torch.stack(apart.chunk(2, 1), -1).flatten(1)  # sines and cosines in turns
 
 
-def encoder(path, take_apart):
+def encoder(path):
     """State dict of everything of flow.Flow but its estimator."""
     values, state = initialisers(path), {}
     table, weight, bias = token_table(values["token_table.weight"][:-1])
-    state.update({f"codes.{k}": v for k, v in take_apart(table, 0).items()})
+    state.update({f"codes.{k}": v for k, v in tables.take_apart(table, 0).items()})
     width = table.shape[1]
     state["encoder.embed.out.0.weight"], state["encoder.embed.out.0.bias"] = torch.eye(width), torch.zeros(width)
     state["encoder.embed.out.1.weight"], state["encoder.embed.out.1.bias"] = weight, bias
@@ -118,11 +119,6 @@ def encoder(path, take_apart):
     return state
 
 
-def times_of(steps):
-    """Where the solver's steps begin."""
-    return 1 - torch.cos(torch.arange(steps) / steps * 0.5 * math.pi)
-
-
 @torch.no_grad()
 def projections(model, table):
     """Weights (out, hidden) and biases (out,) that make of the time perceptron's output, at the solver's steps, the
@@ -131,7 +127,7 @@ def projections(model, table):
     between its outputs, the larger the weights that have to tell them apart."""
     for layer in (model.time_mlp.linear_1, model.time_mlp.linear_2):
         layer.weight *= WAKE
-    hidden = torch.nn.functional.mish(model.time_mlp(flow.time_angles(times_of(len(table)))).double())
+    hidden = torch.nn.functional.mish(model.time_mlp(flow.time_angles(flow.solver_times(len(table))[:-1])).double())
     size = table.norm(dim=1, keepdim=True).double()
     hidden, wanted = torch.cat([hidden, torch.ones(len(table), 1)], 1) / size, table.double() / size
     square = hidden.t() @ hidden
@@ -178,9 +174,9 @@ def estimator(path):
     return state
 
 
-def whole(encoder_path, take_apart):
+def whole(encoder_path):
     """State dict of flow.Flow."""
-    state = encoder(encoder_path, take_apart)
+    state = encoder(encoder_path)
     parts = estimator(encoder_path.with_name("flow_estimator.onnx"))
     state.update({f"decoder.estimator.{k}": v for k, v in parts.items()})
     return {k: v.contiguous().clone() for k, v in state.items()}

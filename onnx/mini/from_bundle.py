@@ -30,29 +30,11 @@ import tokens
 from recogniser import Recogniser
 from vocoder import HiFT
 
-ROUNDS = 20  # of taking tables apart; they change by less than 1e-4 after ten
-
 
 def blocks(values, name):
     """A MatMulNBits weight [N, K] in f32: bytes around 128, a scale for each 32."""
     quantised, scale = values[f"{name}.int8"].astype(np.float32) - 128, values[f"{name}.scale"]
     return (quantised * scale.reshape(*quantised.shape[:2], 1)).reshape(len(quantised), -1)
-
-
-def take_apart(rows, extra):
-    """CodeTable parts that add up to `rows` (codes + extra, width): shared ones by repeated means, and what is left."""
-    table = tables.CodeTable(rows.shape[1], extra)
-    codes, rest = rows[: tokens.CODES], rows[: tokens.CODES].clone()
-    parts = {name: torch.zeros_like(getattr(table, name).data) for name in "abc"}
-    places = {"a": table.phone_position, "b": table.pitch_position, "c": table.phone_voiced}
-    for _ in range(ROUNDS):
-        for name, place in places.items():
-            rest += parts[name][place]
-            count = torch.bincount(place, minlength=len(parts[name]))[:, None]
-            parts[name] = torch.zeros_like(parts[name]).index_add_(0, place, rest) / count
-            rest -= parts[name][place]
-    assert torch.allclose(sum(parts[n][p] for n, p in places.items()) + rest, codes, atol=1e-4)
-    return {**parts, "residual": torch.cat([rest, rows[tokens.CODES :]])}
 
 
 def language_model(path):
@@ -73,7 +55,7 @@ def language_model(path):
         ("speech", embedding[text : text + speech]),
         ("head", torch.from_numpy(blocks(values, "llm_decoder"))),
     ):
-        state.update({f"{name}.{k}": v for k, v in take_apart(rows, 3).items()})
+        state.update({f"{name}.{k}": v for k, v in tables.take_apart(rows, 3).items()})
     widths = [lm.HEADS * lm.HEAD_DIM, lm.KV_HEADS * lm.HEAD_DIM, lm.KV_HEADS * lm.HEAD_DIM]
     for i in range(lm.LAYERS):
         layer = f"layers.{i}."
@@ -130,7 +112,7 @@ def main():
         state = vocoder(args.part)
         HiFT().load_state_dict(state)
     elif args.part.name.startswith("flow"):
-        state = flow_from_bundle.whole(args.part, take_apart)
+        state = flow_from_bundle.whole(args.part)
         flow.Flow().load_state_dict(state)
     else:
         state = speaker.from_onnx(args.part, "recogniser.")

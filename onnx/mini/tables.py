@@ -10,6 +10,8 @@ from torch import nn
 
 import tokens
 
+ROUNDS = 20  # of taking tables apart; they change by less than 1e-4 after ten
+
 
 class CodeTable(nn.Module):
     def __init__(self, dim, extra=0, std=0.02):
@@ -34,3 +36,19 @@ class CodeTable(nn.Module):
         if self.extra:
             rows = torch.cat([rows, rows.new_zeros(self.extra, rows.shape[1])])
         return rows + self.residual
+
+
+def take_apart(rows, extra):
+    """CodeTable parts that add up to `rows` (codes + extra, width): shared ones by repeated means, and what is left."""
+    table = CodeTable(rows.shape[1], extra)
+    codes, rest = rows[: tokens.CODES], rows[: tokens.CODES].clone()
+    parts = {name: torch.zeros_like(getattr(table, name).data) for name in "abc"}
+    places = {"a": table.phone_position, "b": table.pitch_position, "c": table.phone_voiced}
+    for _ in range(ROUNDS):
+        for name, place in places.items():
+            rest += parts[name][place]
+            count = torch.bincount(place, minlength=len(parts[name]))[:, None]
+            parts[name] = torch.zeros_like(parts[name]).index_add_(0, place, rest) / count
+            rest -= parts[name][place]
+    assert torch.allclose(sum(parts[n][p] for n, p in places.items()) + rest, codes, atol=1e-4)
+    return {**parts, "residual": torch.cat([rest, rows[tokens.CODES :]])}

@@ -19,7 +19,7 @@ BUNDLE = Path(__file__).parents[2] / "bundled" / "llm.onnx"
 def test_parts_of_a_table_add_up_to_its_rows():
     rows = torch.randn(tokens.CODES + 3, 4)
     table = tables.CodeTable(4, 3)
-    table.load_state_dict(from_bundle.take_apart(rows, 3))
+    table.load_state_dict(tables.take_apart(rows, 3))
     assert torch.allclose(table.table(), rows, atol=1e-4)
 
 

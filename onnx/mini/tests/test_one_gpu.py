@@ -17,7 +17,8 @@ case "$*" in *{failing}*) exit 3;; esac
 def run(tmp_path):
     """Runs the script with every Python step written down instead; those whose command holds `failing` fail."""
     (tmp_path / "pack").mkdir()
-    (tmp_path / "pack" / "speaker.pt").touch()
+    for name in ("speaker.pt", "recogniser.people.pt"):
+        (tmp_path / "pack" / name).touch()
     (tmp_path / "bin").mkdir()
 
     def go(failing="nothing"):
