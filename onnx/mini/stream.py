@@ -81,10 +81,10 @@ class Mixture:
 
     @classmethod
     def load(cls, teacher, people, share, names, device):
-        """The teacher's set, and the people's with its `share` if there is one."""
-        if people is None:
-            return cls([Stream(teacher, names, device)], [1.0])
-        return cls([Stream(f, names, device) for f in (teacher, people)], [1 - share, share])
+        """The teacher's sets, as much of each, and the people's with its `share` if there is one."""
+        people, share = ([], 0.0) if people is None else ([people], share)
+        shares = [(1 - share) / len(teacher)] * len(teacher) + [share] * len(people)
+        return cls([Stream(f, names, device) for f in [*teacher, *people]], shares)
 
 
 def perturb(codes, share=0.02, often=0.3, most=0.4, longest=0.6):

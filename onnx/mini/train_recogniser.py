@@ -58,7 +58,7 @@ def main():
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
     torch.manual_seed(0)
     cuda = args.device == "cuda"
-    data = Mixture.load(args.data, args.people, args.people_share, ["tokens", "whisper"], args.device)
+    data = Mixture.load([args.data], args.people, args.people_share, ["tokens", "whisper"], args.device)
     clock = Clock(args.seconds)
     model = Recogniser().to(args.device)
     if args.init:

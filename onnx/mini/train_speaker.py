@@ -83,7 +83,7 @@ def main():
     args = parser.parse_args()
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
     torch.manual_seed(0)
-    streams = Mixture.load(args.data, args.people, 0.0, ["audio"], args.device).streams
+    streams = Mixture.load([args.data], args.people, 0.0, ["audio"], args.device).streams
     bank = torch.load(args.pack / "voices.pt", weights_only=True)["banks"]["kaldi"].to(args.device)
     model, clock = SpeakerEncoder().to(args.device), Clock(args.seconds)
     for path in (args.out / "speaker.pt", args.pack / "speaker.pt"):

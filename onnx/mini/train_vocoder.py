@@ -157,7 +157,7 @@ def main():
     torch.backends.cudnn.benchmark = True
     torch.manual_seed(0)
     clock, cuda = Clock(args.seconds), args.device == "cuda"
-    data = Mixture.load(args.data, args.people, args.people_share, ["mel", "audio", "f0"], args.device)
+    data = Mixture.load([args.data], args.people, args.people_share, ["mel", "audio", "f0"], args.device)
     narrow = args.rows - data.rows(args.rows)[0]
     generator, judge = HiFT().to(args.device), Discriminators().to(args.device)
     if args.init:
