@@ -192,6 +192,13 @@ class EstimatorAttention(nn.Module):
         self.to_q, self.to_k, self.to_v = (nn.Linear(dim, heads * head_dim, bias=False) for _ in range(3))
         self.to_out = nn.ModuleList([nn.Linear(heads * head_dim, dim), nn.Identity()])
 
+    @torch.no_grad()
+    def loudness(self, norm):
+        """(heads,) standard deviation of each head's scores for random inputs under a norm's weight (dim,). In the
+        hundreds, a head picks one frame, whatever it is given, and has no gradient."""
+        q, k = ((a.weight * norm).unflatten(0, (self.heads, -1)) for a in (self.to_q, self.to_k))
+        return (q.mT @ k).flatten(1).norm(dim=1) / math.sqrt(q.shape[1])
+
     def forward(self, x, mask):
         q, k, v = (p(x).unflatten(-1, (self.heads, -1)).transpose(1, 2) for p in (self.to_q, self.to_k, self.to_v))
         out = F.scaled_dot_product_attention(q, k, v, attn_mask=mask.to(q.dtype)[None, None])
@@ -257,6 +264,9 @@ class Estimator(nn.Module):
         self.mid_blocks = nn.ModuleList([nn.ModuleList(stage(channels)) for _ in range(mid_blocks)])
         self.up_blocks = nn.ModuleList([nn.ModuleList([*stage(2 * channels), CausalConv(channels, channels, 3)])])
         self.final_block, self.final_proj = Block(channels, channels), nn.Conv1d(channels, MEL, 1)
+
+    def transformers(self):
+        return [s[1][0] for s in (*self.down_blocks, *self.mid_blocks, *self.up_blocks)]
 
     def times(self, t):
         """Of each residual block, what it adds (B, channels) at times t (B,). In f32: early rows are small next to the
