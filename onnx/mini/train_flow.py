@@ -17,6 +17,7 @@ from pathlib import Path
 import torch
 
 import flow
+from muon import Muon
 from stream import Mixture, perturb
 from training import Average, Clock, Progress, cosine, save, weights
 
@@ -96,13 +97,20 @@ class Step:
         return self.result
 
 
+def is_matrix(name, parameter):
+    """Whether Muon steps it: all but vectors, tables of codes, and what makes the residual blocks' rows for the time,
+    which have a rate of their own."""
+    return parameter.dim() > 1 and not any(part in name for part in ("codes.", "pos_bias", ".time_mlp.", ".mlp."))
+
+
 def groups(model, decay=0.01, times_rate=1.0):
-    """Parameters for the optimiser, and the share of the rate that each group has. Biases and norms do not decay: some
-    hold a log-mel's mean of -4.5."""
+    """What AdamW steps, and the share of the rate that each group has. Biases and norms do not decay: some hold a
+    log-mel's mean of -4.5."""
     parts = {}
     for name, p in model.named_parameters():
-        scale = times_rate if ".time_mlp." in name or ".mlp." in name else 1.0
-        parts.setdefault((decay if p.dim() > 1 else 0.0, scale), []).append(p)
+        if not is_matrix(name, p):
+            scale = times_rate if ".time_mlp." in name or ".mlp." in name else 1.0
+            parts.setdefault((decay if p.dim() > 1 else 0.0, scale), []).append(p)
     return [{"params": p, "weight_decay": d, "scale": scale} for (d, scale), p in parts.items()]
 
 
@@ -144,7 +152,7 @@ def warm(model, device, shapes):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path)
+    parser.add_argument("--data", type=Path, nargs="+", help="one set or several, as much of each")
     parser.add_argument("--people", type=Path)
     parser.add_argument("--people-share", type=float, default=PEOPLE)
     parser.add_argument("--warm", action="store_true")
@@ -182,6 +190,7 @@ def main():
     average = Average(model)
     optimiser = torch.optim.AdamW(groups(model, times_rate=args.times_rate), args.rate, betas=(0.9, 0.99), fused=cuda)
     shapes = ((40, 2, 0.8), (60, 1, 0.2)) if args.tiny else SHAPES
+    matrices = Muon([p for name, p in model.named_parameters() if is_matrix(name, p)])
     steps = [Step(model, slots, rows, args.device) for slots, rows, _ in shapes]
     if cuda:
         try:
@@ -196,6 +205,9 @@ def main():
                 s.graph = None
 
     def write():
+        blocks = model.decoder["estimator"].transformers()
+        loudest = max(float(b.attn1.loudness(b.norm1.weight).max()) for b in blocks)
+        print(f"flow: loudest head {loudest:.1f}", flush=True)
         average.swap()
         save(model.export(), args.out / "flow.pt")
         save({k: v.detach().half().cpu().clone() for k, v in model.state_dict().items()}, args.out / "flow.train.pt")
@@ -213,11 +225,13 @@ def main():
         shape = int(torch.rand(1, generator=choice) >= shapes[0][2])
         slots, rows, _ = shapes[shape]
         codes, mel, speakers = data.draw(["tokens", "mel"], rows, slots, speakers=True)
+        rate = cosine(clock.elapsed - begin, args.seconds - begin, args.rate)
         for group in optimiser.param_groups:
-            group["lr"] = group["scale"] * cosine(clock.elapsed - begin, args.seconds - begin, args.rate)
+            group["lr"] = group["scale"] * rate
         losses = steps[shape](perturb(codes.long()), mel.float(), speakers, bool(torch.rand(1, generator=choice) < 0.5))
         norm = torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimiser.step()
+        matrices.step(rate)
         average.update()
         progress.add(torch.stack([*losses, norm]))
         if clock.every("save", 100):

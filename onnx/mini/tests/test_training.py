@@ -35,18 +35,17 @@ def test_slips_are_rare_but_in_what_was_heard():
 
 
 def test_biases_and_norms_do_not_decay_and_times_have_a_rate_of_their_own():
-    model = torch.nn.ModuleDict(
-        {"net": torch.nn.ModuleDict({"time_mlp": torch.nn.Linear(3, 4), "norm": torch.nn.LayerNorm(4)})}
-    )
-    groups = train_flow.groups(model, 0.01, 0.03)
-    assert sorted((g["weight_decay"], g["scale"], len(g["params"])) for g in groups) == [
-        (0.0, 0.03, 1),
-        (0.0, 1.0, 2),
-        (0.01, 0.03, 1),
-    ]
-    whole = train_flow.groups(flow.Flow())
-    assert sum(len(g["params"]) for g in whole) == len(list(flow.Flow().parameters()))
-    assert {g["scale"] for g in whole} == {1.0}
+    model = flow.Flow()
+    names = {id(p): name for name, p in model.named_parameters()}
+    adam = {names[id(p)]: group for group in train_flow.groups(model, 0.01, 0.03) for p in group["params"]}
+    muon = {name for name, p in model.named_parameters() if train_flow.is_matrix(name, p)}
+    assert muon.isdisjoint(adam) and muon | set(adam) == set(names.values())
+    assert adam["decoder.estimator.final_proj.bias"]["weight_decay"] == 0
+    assert adam["encoder.after_norm.weight"]["weight_decay"] == 0
+    assert adam["codes.a"]["weight_decay"] == 0.01
+    timed = {name for name, group in adam.items() if group["scale"] != 1}
+    assert timed == {n for n in names.values() if "time_mlp" in n or ".mlp." in n}
+    assert {"encoder_proj.weight", "decoder.estimator.up_blocks.0.2.weight"} <= muon
 
 
 def test_times_are_even_over_all_rows_and_over_some():
