@@ -6,7 +6,8 @@
 Rows are slices of 7.2 or 11.2 s, full and chunk-wise attention alternate at random, the first 0 to 60% of the mel is
 given as a prompt nine times of ten, 15% of the rows drop all conditions (classifier-free guidance), and codes are
 perturbed a little. Times are those that the solver asks for. Shapes are fixed, so that forward and backward passes
-replay as CUDA graphs. Writes flow.pt (official names) and flow.train.pt (to resume).
+replay as CUDA graphs. Muon steps the matrices, AdamW the rest. Writes flow.pt (official names) and flow.train.pt (to
+resume).
 """
 
 import argparse
@@ -97,21 +98,14 @@ class Step:
         return self.result
 
 
-def is_matrix(name, parameter):
-    """Whether Muon steps it: all but vectors, tables of codes, and what makes the residual blocks' rows for the time,
-    which have a rate of their own."""
-    return parameter.dim() > 1 and not any(part in name for part in ("codes.", "pos_bias", ".time_mlp.", ".mlp."))
-
-
-def groups(model, decay=0.01, times_rate=1.0):
-    """What AdamW steps, and the share of the rate that each group has. Biases and norms do not decay: some hold a
-    log-mel's mean of -4.5."""
-    parts = {}
+def split(model):
+    """What Muon steps, the matrices, and the groups of what AdamW does: tables of codes, biases and norms, which do not
+    decay, since some hold a log-mel's mean of -4.5."""
+    matrices, tables, vectors = [], [], []
     for name, p in model.named_parameters():
-        if not is_matrix(name, p):
-            scale = times_rate if ".time_mlp." in name or ".mlp." in name else 1.0
-            parts.setdefault((decay if p.dim() > 1 else 0.0, scale), []).append(p)
-    return [{"params": p, "weight_decay": d, "scale": scale} for (d, scale), p in parts.items()]
+        kind = tables if name.startswith("codes.") else matrices
+        (vectors if p.dim() == 1 or "pos_bias" in name else kind).append(p)
+    return matrices, [{"params": tables, "weight_decay": 0.01}, {"params": vectors, "weight_decay": 0.0}]
 
 
 def choose_kernels(model, device):
@@ -159,11 +153,8 @@ def main():
     parser.add_argument("--only", type=int, help="with --warm: this one of the shapes")
     parser.add_argument("--out", type=Path)
     parser.add_argument("--seconds", type=float, default=420)
-    parser.add_argument("--rate", type=float, default=1e-3)
-    parser.add_argument("--resume", type=Path)
-    parser.add_argument(
-        "--times-rate", type=float, default=1.0, help="share of it for the time embedding; 0.03 for a bundle's weights"
-    )
+    parser.add_argument("--rate", type=float, default=3e-3, help="1e-3 was AdamW's")
+    parser.add_argument("--resume", type=Path, help="flow.train.pt to go on from")
     parser.add_argument("--seed", type=int, default=0, help="of batches and noise; new weights are always the same")
     parser.add_argument("--tiny", action="store_true", help="small batches, to try the script on a CPU")
     parser.add_argument("--device", default="cuda")
@@ -188,9 +179,9 @@ def main():
         model.load_state_dict(weights(args.resume))
     torch.manual_seed(args.seed)
     average = Average(model)
-    optimiser = torch.optim.AdamW(groups(model, times_rate=args.times_rate), args.rate, betas=(0.9, 0.99), fused=cuda)
+    matrices, rest = split(model)
+    muon, adam = Muon(matrices), torch.optim.AdamW(rest, args.rate, betas=(0.9, 0.99), fused=cuda)
     shapes = ((40, 2, 0.8), (60, 1, 0.2)) if args.tiny else SHAPES
-    matrices = Muon([p for name, p in model.named_parameters() if is_matrix(name, p)])
     steps = [Step(model, slots, rows, args.device) for slots, rows, _ in shapes]
     if cuda:
         try:
@@ -226,12 +217,12 @@ def main():
         slots, rows, _ = shapes[shape]
         codes, mel, speakers = data.draw(["tokens", "mel"], rows, slots, speakers=True)
         rate = cosine(clock.elapsed - begin, args.seconds - begin, args.rate)
-        for group in optimiser.param_groups:
-            group["lr"] = group["scale"] * rate
+        for group in adam.param_groups:
+            group["lr"] = rate
         losses = steps[shape](perturb(codes.long()), mel.float(), speakers, bool(torch.rand(1, generator=choice) < 0.5))
         norm = torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimiser.step()
-        matrices.step(rate)
+        adam.step()
+        muon.step(rate)
         average.update()
         progress.add(torch.stack([*losses, norm]))
         if clock.every("save", 100):

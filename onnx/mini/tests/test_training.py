@@ -34,18 +34,16 @@ def test_slips_are_rare_but_in_what_was_heard():
     assert pitches[:, :10].mean() > 4 * pitches[:, 60:].mean() > 0
 
 
-def test_biases_and_norms_do_not_decay_and_times_have_a_rate_of_their_own():
+def test_every_parameter_is_stepped_by_one_optimiser_and_only_tables_and_matrices_decay():
     model = flow.Flow()
     names = {id(p): name for name, p in model.named_parameters()}
-    adam = {names[id(p)]: group for group in train_flow.groups(model, 0.01, 0.03) for p in group["params"]}
-    muon = {name for name, p in model.named_parameters() if train_flow.is_matrix(name, p)}
-    assert muon.isdisjoint(adam) and muon | set(adam) == set(names.values())
-    assert adam["decoder.estimator.final_proj.bias"]["weight_decay"] == 0
-    assert adam["encoder.after_norm.weight"]["weight_decay"] == 0
-    assert adam["codes.a"]["weight_decay"] == 0.01
-    timed = {name for name, group in adam.items() if group["scale"] != 1}
-    assert timed == {n for n in names.values() if "time_mlp" in n or ".mlp." in n}
-    assert {"encoder_proj.weight", "decoder.estimator.up_blocks.0.2.weight"} <= muon
+    matrices, (tables, vectors) = train_flow.split(model)
+    muon, tables, vectors = ([names[id(p)] for p in part] for part in (matrices, tables["params"], vectors["params"]))
+    assert sorted(muon + tables + vectors) == sorted(names.values())
+    assert set(tables) == {"codes.a", "codes.b", "codes.c", "codes.residual"}
+    assert {"decoder.estimator.final_proj.bias", "encoder.encoders.0.self_attn.pos_bias_u"} <= set(vectors)
+    assert {"encoder_proj.weight", "decoder.estimator.up_blocks.0.2.weight"} <= set(muon)
+    assert train_flow.split(model)[1][1]["weight_decay"] == 0
 
 
 def test_times_are_even_over_all_rows_and_over_some():
