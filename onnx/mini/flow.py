@@ -265,19 +265,26 @@ class Estimator(nn.Module):
         self.up_blocks = nn.ModuleList([nn.ModuleList([*stage(2 * channels), CausalConv(channels, channels, 3)])])
         self.final_block, self.final_proj = Block(channels, channels), nn.Conv1d(channels, MEL, 1)
 
+    def stages(self):
+        return [*self.down_blocks, *self.mid_blocks, *self.up_blocks]
+
     def transformers(self):
-        return [s[1][0] for s in (*self.down_blocks, *self.mid_blocks, *self.up_blocks)]
+        return [stage[1][0] for stage in self.stages()]
 
     def times(self, t):
         """Of each residual block, what it adds (B, channels) at times t (B,). In f32: early rows are small next to the
         numbers they are sums of."""
         with torch.autocast(t.device.type, enabled=False):
             embedding = self.time_mlp(time_angles(t))
-            return [s[0].mlp(embedding) for s in (*self.down_blocks, *self.mid_blocks, *self.up_blocks)]
+            return [stage[0].mlp(embedding) for stage in self.stages()]
 
     def forward(self, x, mu, t, speaker, cond, mask):
         """x, mu, cond (B, 80, T); t (B,); speaker (B, 80); mask additive (T, T) -> velocity (B, 80, T)"""
-        times = iter(self.times(t))
+        return self.velocity(x, mu, self.times(t), speaker, cond, mask)
+
+    def velocity(self, x, mu, times, speaker, cond, mask):
+        """The same, of what `times` gives instead of t"""
+        times = iter(times)
         x = torch.cat([x, mu, speaker[..., None].expand(-1, -1, x.shape[-1]), cond], 1)
 
         def run(stage, x):
@@ -299,15 +306,20 @@ def spread(count, device):
     return (torch.rand(1, device=device) + torch.arange(count, device=device) * GOLDEN) % 1
 
 
+def schedule(share):
+    """The time, from 0 to 1, that the solver has come to after this share of its steps"""
+    return 1 - torch.cos(share * 0.5 * math.pi)
+
+
 def solver_times(steps=STEPS):
     """(steps + 1,) where the solver's steps begin, and the end"""
-    return 1 - torch.cos(torch.linspace(0, 1, steps + 1) * 0.5 * torch.pi)
+    return schedule(torch.linspace(0, 1, steps + 1))
 
 
 def begin_of_step(t):
     """The beginning of the solver's step that a time from 0 to 1 lies in, the only times it asks for."""
     step = (torch.acos(1 - t) / (0.5 * math.pi) * STEPS).floor().clamp(max=STEPS - 1)
-    return 1 - torch.cos(step / STEPS * 0.5 * math.pi)
+    return schedule(step / STEPS)
 
 
 class Flow(nn.Module):
@@ -342,17 +354,18 @@ class Flow(nn.Module):
         heard = torch.arange(mel.shape[2], device=device)[None] < prompt[:, None]
         cond = mel * heard[:, None]
         known = 1 - ((torch.rand(batch, device=device) < forgot) & (prompt > 1)).float()
-        t = begin_of_step(spread(batch, device))[:, None, None]
+        t = begin_of_step(spread(batch, device))
+        times = self.decoder["estimator"].times(t)
+        t = t[:, None, None]
         noise = torch.randn_like(mel)
         keep = (torch.rand(batch, device=device) > guidance_dropout).float()
         y = (1 - (1 - 1e-6) * t) * noise + t * mel
-        velocity = self.decoder["estimator"](
-            y, mu * keep[:, None, None], t[:, 0, 0], spk * (keep * known)[:, None], cond * keep[:, None, None], masks[1]
+        velocity = self.decoder["estimator"].velocity(
+            y, mu * keep[:, None, None], times, spk * (keep * known)[:, None], cond * keep[:, None, None], masks[1]
         )
         error = (velocity.float() - (mel - (1 - 1e-6) * noise)).square().mean(1)
         weight = 1 - (1 - HEARD) * heard.float()
-        size = torch.stack(self.decoder["estimator"].times(t[:, 0, 0])).square().mean()
-        return (error * weight).sum() / weight.sum(), prior, size
+        return (error * weight).sum() / weight.sum(), prior, torch.stack(times).square().mean()
 
     @torch.no_grad()
     def sample(self, codes, speaker, prompt_mel=None, noise=None, steps=STEPS, guidance=0.7, streaming=False):

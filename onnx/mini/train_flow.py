@@ -159,9 +159,8 @@ def main():
     parser.add_argument("--tiny", action="store_true", help="small batches, to try the script on a CPU")
     parser.add_argument("--device", default="cuda")
     args = parser.parse_args()
-    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = (
-        False  # what is not bf16 wants to be exact
-    )
+    # What is not bf16 wants to be exact.
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
     torch.backends.cudnn.benchmark = True
     torch.manual_seed(0)
     clock, cuda = Clock(args.seconds), args.device == "cuda"
