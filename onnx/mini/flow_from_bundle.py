@@ -4,9 +4,6 @@ What the export folds together is taken apart so that the function stays the sam
 layer and norm; the query's bias, shared by the two kinds of attention scores; the up-sampling convolution, merged into
 one at token rate. The time embedding is only there at the solver's steps, and comes back for these alone: training asks
 for no other times (flow.begin_of_step).
-
-Two things come back changed, since no training can mend them as they are, and change next to nothing: what a residual
-block adds for the time is at most LONGEST long, and an attention head at most LOUDEST loud (see calm).
 """
 
 import math
@@ -23,10 +20,6 @@ TABLE_ROUNDS = 600  # of fitting the norm behind the token table
 MOMENTS = 0.02  # what is left of a row's mean and of its deviation's distance from 1, at most on average
 WAKE = 6.0  # times the time perceptron's first weights
 RIDGE = 1e-8
-# Length of what a residual block adds for the time; in the first voices 5,000 at the last step, which hid what it was
-# added to.
-LONGEST = 100.0
-LOUDEST = 4.0  # standard deviation of a head's scores, were its inputs random; in the first voices up to 38,000
 
 
 def initialisers(path):
@@ -127,16 +120,6 @@ def encoder(path):
 
 
 @torch.no_grad()
-def calm(attention, norm):
-    """Makes heads that are too loud quieter: they pick one frame, in bf16 another at every try, and nothing teaches
-    them otherwise."""
-    share = (LOUDEST / attention.loudness(norm)).clamp(max=1).sqrt()
-    share = share.repeat_interleave(len(attention.to_q.weight) // attention.heads)[:, None]
-    attention.to_q.weight *= share
-    attention.to_k.weight *= share
-
-
-@torch.no_grad()
 def projections(model, table):
     """Weights (out, hidden) and biases (out,) that make of the time perceptron's output, at the solver's steps, the
     rows of `table` (steps, out). Least squares relative to a row's size (late steps' are twenty times as large).
@@ -174,9 +157,7 @@ def estimator(path):
     middle = len({k.split(".")[3] for k in values if k.startswith(f"{prefix}mid_blocks.")})
     model = flow.Estimator(**{**flow.ESTIMATOR, "mid_blocks": middle})
     stages = ["down_blocks.0", *(f"mid_blocks.{i}" for i in range(middle)), "up_blocks.0"]
-    rows = values["times"].unflatten(1, (len(stages), -1))
-    rows = rows * (LONGEST / rows.norm(dim=2, keepdim=True)).clamp(max=1)
-    times = [part.chunk(len(stages)) for part in projections(model, rows.flatten(1))]
+    times = [part.chunk(len(stages)) for part in projections(model, values["times"])]
     state = {k: v.clone() for k, v in model.state_dict().items()}
     for stage, weight, bias in zip(stages, *times, strict=True):
         state[f"{stage}.0.mlp.1.weight"], state[f"{stage}.0.mlp.1.bias"] = weight, bias
@@ -191,8 +172,6 @@ def estimator(path):
     state["final_proj.weight"] = values["final_proj.weight"].t()[..., None]
     state["final_proj.bias"] = values["final_proj.bias"]
     model.load_state_dict(state)
-    for block in model.transformers():
-        calm(block.attn1, block.norm1.weight)
     return model.state_dict()
 
 

@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# The steps people, relabel, wide and strangers on one or several GPUs, in a given time: each GPU makes a set of audio of
-# its own, on the last one people's recordings are made beside it and on the first one the flow compiles; then each
-# trains a flow of its own on all the sets until the time is up.
+# The steps people, relabel, wide and flow on one or several GPUs, in a given time: each GPU makes a set of audio of its
+# own, on the last one people's recordings are made beside it and on the first one the flow compiles; then each trains a
+# flow of its own on all the sets until the time is up.
 #
 #     ./on_gpus.sh PACK WORK SECONDS 'OPTIONS OF train_flow.py' ['OPTIONS FOR THE NEXT GPU']...
 #
-# PACK: the recipe's pack, with speaker.pt and what the options go on from (`--resume PACK/flow.train.pt`; from_bundle.py
-# gets both out of a bundle). Makes WORK/flow0/flow.train.pt and so on, written every 100 s, and WORK/*.log.
+# PACK: the recipe's pack, with speaker.pt (speaker.py gets it out of a bundle). Makes WORK/flow0/flow.train.pt and so on,
+# written every 100 s, and WORK/*.log.
 set -euo pipefail
 pack=$(realpath "$1") work=$(realpath -m "$2") end=$((SECONDS + $3))
 shift 3
@@ -27,12 +27,12 @@ on() { # GPU, command
 compile() { for shape in 0 1; do on 0 "python3 train_flow.py --warm --only $shape"; done; }
 people() { on "$last" "$(recipe relabel people="$work/people" parts="$work/parts_people")"; }
 wide() { # GPU
-    mkdir -p "$work/wide$1" "$work/parts$1"
+    mkdir -p "$work/parts$1"
     cp "$pack/speaker.pt" "$work/parts$1"
-    on "$1" "$(recipe wide wide="$work/wide$1" parts="$work/parts$1" wide_seed=$((60 + $1)))"
+    on "$1" "$(recipe wide wide="$work/wide" parts="$work/parts$1" wide_seeds=$((60 + $1)))"
 }
 flow() { # GPU, options
-    on "$1" "python3 train_flow.py --data $work/wide? --people $work/people --out $work/flow$1 --seconds $((end - SECONDS)) $2"
+    on "$1" "python3 train_flow.py --data $work/wide?? --people $work/people --out $work/flow$1 --seconds $((end - SECONDS)) $2"
 }
 begin() { # name of its log, command
     "${@:2}" > "$work/$1.log" 2>&1 &

@@ -59,7 +59,7 @@ def main():
         for name, step in steps.items():
             print(f"{'done' if done[name] else '    '}  {name:12s} {step['what']}")
         return
-    for folder in ("text", "pack", "tokens", "more", "audio", "fresh", "wide", "people", "parts"):
+    for folder in ("text", "pack", "tokens", "more", "audio", "people", "parts"):
         Path(values[folder]).mkdir(parents=True, exist_ok=True)
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(["..", os.environ.get("PYTHONPATH", "")])}
     for name in args.steps:

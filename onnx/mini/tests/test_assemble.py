@@ -1,7 +1,6 @@
 import torch
 
 import assemble
-import average
 
 
 def test_voices_keep_their_embedding_and_get_the_prompt_of_their_name(tmp_path):
@@ -17,8 +16,3 @@ def test_voices_keep_their_embedding_and_get_the_prompt_of_their_name(tmp_path):
 
 def test_without_parts_the_voices_stay(tmp_path):
     assert assemble.speakers(tmp_path, {"old": {"embedding": 1}}) == {"old": {"embedding": 1}}
-
-
-def test_weights_of_runs_are_averaged():
-    states = [{"w": torch.tensor([0.0, 2.0])}, {"w": torch.tensor([1.0, 4.0])}]
-    assert average.mean(states)["w"].tolist() == [0.5, 3.0]

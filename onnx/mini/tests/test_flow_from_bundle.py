@@ -62,28 +62,9 @@ def test_times_come_back_exactly_and_of_weights_that_can_be_trained(model):
         rows = torch.stack(net.times(flow.solver_times(len(table))[:-1]), 1)
         with torch.autocast("cpu", torch.bfloat16):
             half = torch.stack(net.times(flow.solver_times(len(table))[:-1]), 1)
-    length, was = rows.norm(dim=2), table.norm(dim=2)
     assert torch.equal(half, rows), "training in bf16 would lose the early steps' rows"
-    assert (length < 1.001 * flow_from_bundle.LONGEST).all()
-    assert (torch.cosine_similarity(rows, table, dim=2) > 1 - 1e-5).all()
-    short = was < flow_from_bundle.LONGEST
-    assert short.any(1)[:4].all() and ((length - was).abs() < 1e-3 * was)[short].all()
+    assert ((rows - table).norm(dim=2) < 1e-3 * table.norm(dim=2)).all()
     assert all(s[0].mlp[1].weight.abs().max() < 0.1 for s in net.mid_blocks)
-
-
-def test_loud_heads_become_quiet_and_quiet_ones_stay():
-    torch.manual_seed(0)
-    attention, norm = flow.EstimatorAttention(32, 2, 16), torch.full((32,), 2.0)
-    with torch.no_grad():
-        attention.to_q.weight[:16] *= 300
-    before = [a.weight.clone() for a in (attention.to_q, attention.to_k)]
-    flow_from_bundle.calm(attention, norm)
-    x = norm * torch.randn(4000, 32)
-    q, k = attention.to_q(x), attention.to_k(x.flip(0))
-    loud = ((q * k)[:, :16].sum(1) / 4).std()
-    assert abs(loud - flow_from_bundle.LOUDEST) < 0.4
-    for a, was in zip((attention.to_q, attention.to_k), before, strict=True):
-        assert torch.equal(a.weight[16:], was[16:])
 
 
 def test_the_flow_goes_back_in_and_comes_out_the_same(model, tmp_path):

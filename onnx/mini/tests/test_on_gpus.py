@@ -34,13 +34,13 @@ def run(tmp_path):
 
 
 def test_every_gpu_makes_audio_and_then_trains_on_all_of_it(run, tmp_path):
-    done, calls = run("--rate 1e-3 --resume a.pt", "--rate 2e-3")
+    done, calls = run("--rate 1e-3 --seed 1", "--rate 2e-3")
     assert done.returncode == 0, done.stderr
     assert len(calls) == 10 and all(": train_flow.py --data" in c for c in calls[-2:])
     flows = sorted(calls[-2:])
-    for gpu, (call, options) in enumerate(zip(flows, ("--rate 1e-3 --resume a.pt", "--rate 2e-3"), strict=True)):
+    for gpu, (call, options) in enumerate(zip(flows, ("--rate 1e-3 --seed 1", "--rate 2e-3"), strict=True)):
         work = tmp_path / "work"
-        assert call.startswith(f"{gpu}: train_flow.py --data {work}/wide0 {work}/wide1 --people {work}/people ")
+        assert call.startswith(f"{gpu}: train_flow.py --data {work}/wide60 {work}/wide61 --people {work}/people ")
         assert f"--out {work}/flow{gpu} " in call and call.endswith(options)
         assert 0 < int(call.split("--seconds ")[1].split()[0]) <= 100
         audio = [c for c in calls if c.startswith(f"{gpu}: generate.py audio")]
@@ -55,7 +55,7 @@ def test_one_gpu_is_enough(run):
     assert len(calls) == 7 and calls[-1].endswith(" --tiny") and {c[0] for c in calls} == {"0"}
 
 
-@pytest.mark.parametrize("failing", ["recordings.py", "wide1 --pack", "--only 1"])
+@pytest.mark.parametrize("failing", ["recordings.py", "wide61 --pack", "--only 1"])
 def test_it_stops_before_training_when_a_step_fails(run, failing):
     done, calls = run("", "", failing=failing)
     assert done.returncode == 1 and "a step failed" in done.stderr
