@@ -61,7 +61,7 @@ pub struct ModelArgs {
 }
 
 impl ModelArgs {
-    /// As the engine takes them.
+    /// As the engine takes them, to be warm before it is ready.
     ///
     /// # Errors
     /// [`Error::Invalid`] when no model is found.
@@ -79,15 +79,21 @@ impl ModelArgs {
             concurrency: self.max_conc,
             queue: self.queue,
             deadline: Duration::from_secs(self.timeout),
+            warm_up: true,
         })
     }
 
-    /// Loads the model.
+    /// Loads the model for one piece of work, which would only wait for a warm-up.
     ///
     /// # Errors
     /// When no model is found, or what [`Engine::load`] says.
     pub async fn load(self) -> Result<Arc<Engine>> {
-        load_engine(self.options()?).await
+        let options = self.options()?;
+        load_engine(EngineOptions {
+            warm_up: false,
+            ..options
+        })
+        .await
     }
 }
 

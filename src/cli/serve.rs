@@ -32,6 +32,9 @@ second signal stops at once.";
 pub struct ServeArgs {
     #[command(flatten)]
     model: ModelArgs,
+    /// Be ready sooner: the first requests, of each voice, do what a warm-up does before
+    #[arg(long, env = "COSYSERVE_NO_WARM_UP", help_heading = "Model")]
+    no_warm_up: bool,
     /// Address to listen on
     #[arg(
         long,
@@ -107,11 +110,13 @@ pub async fn run(args: ServeArgs) -> Result<()> {
         port: args.grpc_port,
         tls: tls.map(|(certificate, key)| TlsFiles { certificate, key }),
     };
+    let mut engine = args.model.options()?;
+    engine.warm_up = !args.no_warm_up;
     let options = ServerOptions {
         host: args.host,
         port: args.port,
         grpc: (!args.no_grpc).then_some(grpc),
-        engine: args.model.options()?,
+        engine,
         api: ApiOptions {
             cors_origins: origins(args.cors_origin),
             // An empty variable is how an environment says "none".

@@ -44,6 +44,8 @@ pub struct EngineOptions {
     pub queue: usize,
     /// Time one request may take.
     pub deadline: Duration,
+    /// Whether every stage runs once before the engine is ready; if not, first requests pay for it.
+    pub warm_up: bool,
 }
 
 /// What is loaded.
@@ -83,7 +85,7 @@ pub struct Engine {
 }
 
 impl Engine {
-    /// Loads the bundle and warms it up. Blocks; call it off the async threads.
+    /// Loads the bundle and, if asked to, warms it up. Blocks; call it off the async threads.
     pub fn load(options: EngineOptions) -> Result<Arc<Self>> {
         let bundle = Bundle::open(&options.bundle)?;
         bundle.verify()?;
@@ -100,7 +102,9 @@ impl Engine {
         let lanes = Arc::new(Lanes::load(runtime, &bundle, &devices, &lane_options)?);
         let first = devices.first().copied().unwrap_or_default();
         let stages = Arc::new(Stages::load(runtime, &bundle, first, &options.voices_dir)?);
-        warm_up::run(&stages, &lanes)?;
+        if options.warm_up {
+            warm_up::run(&stages, &lanes)?;
+        }
         let manifest = &stages.manifest;
         let info = ModelInfo {
             name: manifest.name.clone(),

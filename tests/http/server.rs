@@ -41,7 +41,7 @@ pub struct Server {
 }
 
 impl Server {
-    /// Starts one on a free port, with its voices in `data`, and waits until it is ready.
+    /// Starts one on a free port, with its voices in `data`, and waits until it is ready; it is not warm.
     pub fn start(data: &Path, args: &[&str]) -> Self {
         let log = data.join("server.log");
         let mut command = Command::new(binary());
@@ -57,6 +57,7 @@ impl Server {
                 "0",
                 "--grpc-port",
                 "0",
+                "--no-warm-up",
                 "--model",
             ])
             .arg(bundle())

@@ -24,6 +24,7 @@ pub fn options(bundle: PathBuf) -> EngineOptions {
         concurrency: Some(4),
         queue: 64,
         deadline: Duration::from_secs(120),
+        warm_up: true,
     }
 }
 
