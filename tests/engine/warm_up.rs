@@ -2,15 +2,21 @@
 
 use std::time::Duration;
 
-use cosyserve::engine::Mode;
+use cosyserve::engine::{Engine, EngineOptions, Mode};
 
-use crate::support::engine::{bundled, chunks, load, request};
+use crate::support::engine::{bundled, chunks, options, request};
 
 /// Guarantees that the flow has read the prompts of all built-in voices when the engine is ready: speaking with each of
 /// them adds nothing to what is kept of voices.
 #[tokio::test(flavor = "multi_thread")]
 async fn prompts_of_built_in_voices_are_read_at_the_start() {
-    let engine = tokio::task::spawn_blocking(|| load(bundled())).await.unwrap();
+    let warm = EngineOptions {
+        warm_up: true,
+        ..options(bundled())
+    };
+    let engine = tokio::task::spawn_blocking(|| Engine::load(warm).unwrap())
+        .await
+        .unwrap();
     let ready = engine.status();
     assert!(ready.flow_cache_bytes > 0, "nothing is kept of any voice");
     for voice in engine.voices() {

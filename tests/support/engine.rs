@@ -9,7 +9,7 @@ use cosyserve::engine::{
     Engine, EngineOptions, Mode, PromptAudio, SourceAudio, SpeechRequest, SpeechStream, Status, Target,
 };
 
-/// Two threads of a CPU, a folder of its own for voices, 4 requests at work and 64 waiting.
+/// Two threads of a CPU, a folder of its own for voices, 4 requests at work and 64 waiting; no warm-up.
 pub fn options(bundle: PathBuf) -> EngineOptions {
     let voices = tempfile::tempdir().unwrap().keep();
     EngineOptions {
@@ -24,7 +24,7 @@ pub fn options(bundle: PathBuf) -> EngineOptions {
         concurrency: Some(4),
         queue: 64,
         deadline: Duration::from_secs(120),
-        warm_up: true,
+        warm_up: false,
     }
 }
 
