@@ -42,11 +42,11 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
 
 @pytest.fixture(scope="session")
 def start(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Running]]:
-    """Starts a server of the test's own, with these arguments for `serve`."""
+    """Starts a server of the test's own, with these arguments for `serve`; it is not warm."""
     with ExitStack() as servers:
 
         def begin(*args: str) -> Running:
-            running = Running(tmp_path_factory.mktemp("server"), *args)
+            running = Running(tmp_path_factory.mktemp("server"), "--no-warm-up", *args)
             servers.callback(running.stop)
             return running
 
