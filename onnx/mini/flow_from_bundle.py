@@ -122,7 +122,7 @@ def encoder(path):
 @torch.no_grad()
 def projections(model, table):
     """Weights (out, hidden) and biases (out,) that make of the time perceptron's output, at the solver's steps, the
-    rows of `table` (steps, out). Least squares relative to a row's size (late steps' are twenty times as large).
+    rows of `table` (steps, out). Least squares relative to a row's size (late steps' are five times as large).
     The perceptron `model.time_mlp` is left as it started but for its larger weights (WAKE): the smaller the differences
     between its outputs, the larger the weights that have to tell them apart."""
     for layer in (model.time_mlp.linear_1, model.time_mlp.linear_2):

@@ -32,7 +32,7 @@ wide() { # GPU
     on "$1" "$(recipe wide wide="$work/wide" parts="$work/parts$1" wide_seeds=$((60 + $1)))"
 }
 flow() { # GPU, options
-    on "$1" "python3 train_flow.py --data $work/wide?? --people $work/people --out $work/flow$1 --seconds $((end - SECONDS)) $2"
+    on "$1" "$(recipe flow wide="$work/wide" people="$work/people" parts="$work/flow$1" flow_seconds=$((end - SECONDS))) $2"
 }
 begin() { # name of its log, command
     "${@:2}" > "$work/$1.log" 2>&1 &

@@ -61,11 +61,11 @@ pub struct ModelArgs {
 }
 
 impl ModelArgs {
-    /// As the engine takes them, to be warm before it is ready.
+    /// As the engine takes them; `warm_up`: whether it is to be warm before it is ready.
     ///
     /// # Errors
     /// [`Error::Invalid`] when no model is found.
-    pub fn options(self) -> Result<EngineOptions> {
+    pub fn options(self, warm_up: bool) -> Result<EngineOptions> {
         let data_dir = self.data_dir.unwrap_or_else(default_data_dir);
         Ok(EngineOptions {
             bundle: find_model(self.model)?,
@@ -79,7 +79,7 @@ impl ModelArgs {
             concurrency: self.max_conc,
             queue: self.queue,
             deadline: Duration::from_secs(self.timeout),
-            warm_up: true,
+            warm_up,
         })
     }
 
@@ -88,12 +88,7 @@ impl ModelArgs {
     /// # Errors
     /// When no model is found, or what [`Engine::load`] says.
     pub async fn load(self) -> Result<Arc<Engine>> {
-        let options = self.options()?;
-        load_engine(EngineOptions {
-            warm_up: false,
-            ..options
-        })
-        .await
+        load_engine(self.options(false)?).await
     }
 }
 

@@ -110,13 +110,11 @@ pub async fn run(args: ServeArgs) -> Result<()> {
         port: args.grpc_port,
         tls: tls.map(|(certificate, key)| TlsFiles { certificate, key }),
     };
-    let mut engine = args.model.options()?;
-    engine.warm_up = !args.no_warm_up;
     let options = ServerOptions {
         host: args.host,
         port: args.port,
         grpc: (!args.no_grpc).then_some(grpc),
-        engine,
+        engine: args.model.options(!args.no_warm_up)?,
         api: ApiOptions {
             cors_origins: origins(args.cors_origin),
             // An empty variable is how an environment says "none".

@@ -9,7 +9,7 @@ use futures::future::join_all;
 use tokio::sync::{Mutex, MutexGuard, OnceCell};
 
 const SENTENCE: &str = "The quick brown fox jumps over the lazy dog today.";
-/// Two segments or more, 20 s.
+/// Two segments or more, 24 s.
 const STORY: &str = "Once upon a time, a small boat left the harbour before the sun was up, and nobody on the \
     shore knew where it was going. The old sailor said nothing, but he smiled, because he had seen the island in a \
     dream. When the wind came at last, they sailed for three long days, and on the fourth morning a bird sat on the \
@@ -79,7 +79,7 @@ async fn a_request_sounds_the_same_alone_and_among_others() {
                 "seed {seed} differs the second time"
             );
         }
-        let crowd = (0..if stream { 8 } else { 4 }).map(|i| speak(&engine, SENTENCE, 7 + i % 2, stream));
+        let crowd = (0..8).map(|i| speak(&engine, SENTENCE, 7 + i % 2, stream));
         for (i, heard) in join_all(crowd).await.into_iter().enumerate() {
             assert!(heard.samples == alone[i % 2], "request {i} differs under load");
         }
@@ -92,7 +92,7 @@ async fn a_long_text_sounds_the_same_each_time() {
     let (engine, _alone) = engine().await;
     let heard = join_all((0..2).map(|_| speak(&engine, STORY, 3, true))).await;
     assert!(heard[0].samples == heard[1].samples);
-    assert!(heard[0].samples.len() > 24_000 * 15);
+    assert!(heard[0].samples.len() > 24_000 * 20);
 }
 
 /// Guarantees that no stream waits for another one to end.

@@ -65,6 +65,17 @@ def test_look_ahead_context_equals_the_whole(small_flow):
     assert torch.allclose(whole, part, atol=1e-4)
 
 
+def test_the_loudness_of_a_head_is_the_deviation_of_its_scores():
+    torch.manual_seed(0)
+    attention, norm = flow.EstimatorAttention(32, 2, 16), torch.full((32,), 2.0)
+    with torch.no_grad():
+        attention.to_q.weight[:16] *= 300
+        x = norm * torch.randn(4000, 32)
+        scores = (attention.to_q(x) * attention.to_k(x.flip(0))).unflatten(1, (2, 16)).sum(2) / 4
+    loud = attention.loudness(norm)
+    assert (loud / scores.std(0) - 1).abs().max() < 0.1 and loud[0] > 100 * loud[1]
+
+
 def test_frames_of_the_prompt_count_less(small_flow, monkeypatch):
     codes, mel, speaker = torch.randint(0, tokens.CODES, (2, 40)), torch.randn(2, 80, 80), torch.ones(2, 192)
 

@@ -10,6 +10,8 @@ FAKE = """#!/bin/sh
 [ "$1" = -c ] && exec {python} "$@"
 echo "$CUDA_VISIBLE_DEVICES: $@" >> {calls}
 case "$*" in *{failing}*) exit 3;; esac
+out=$(echo "$@" | sed -n 's/.* --out \\([^ ]*\\).*/\\1/p')
+[ -z "$out" ] || mkdir -p "$out" # as every script does
 """
 
 

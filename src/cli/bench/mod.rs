@@ -172,7 +172,7 @@ fn all_failed(outcome: &Outcome) -> Result<()> {
 /// The engine in this process.
 async fn engine(args: &BenchArgs) -> Result<(Target, Subject, Option<u32>)> {
     let started = Instant::now();
-    let mut options = args.model.clone().options()?;
+    let mut options = args.model.clone().options(true)?;
     if args.rate.is_none() {
         // The engine is to be measured, not its queue.
         options.concurrency = options.concurrency.max(Some(args.streams));
