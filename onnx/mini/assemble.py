@@ -90,7 +90,7 @@ def main():
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--top-p", type=float, default=SAMPLING["top_p"])
     parser.add_argument("--top-k", type=int, default=SAMPLING["top_k"])
-    parser.add_argument("--guidance", type=float, default=0.5, help="of the flow (classifier-free)")
+    parser.add_argument("--guidance", type=float, default=0.7, help="of the flow (classifier-free)")
     parser.add_argument("--temperature", type=float, default=1.0, help="folded into the head")
     args = parser.parse_args()
     work = args.out.with_name(args.out.name + ".new")

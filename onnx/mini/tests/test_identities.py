@@ -76,3 +76,17 @@ def test_a_colour_is_smooth_and_keeps_time():
     impulse = torch.zeros(1, 2001)
     impulse[0, 1000] = 1
     assert identities.colour(impulse, filters).abs().argmax() == 1000
+
+
+def test_the_built_in_voices_speak_as_large_a_share_as_is_asked_for():
+    names = [*identities.BUILT_IN.values(), "af_other", "zf_other"]
+    people = identities.identities(names, 20, random.Random(0))
+    own = set(range(len(identities.BUILT_IN)))
+
+    def share(asked, language):
+        casting = identities.Casting(names, people, random.Random(1), asked)
+        return sum(casting(language) in own for _ in range(400)) / 400
+
+    assert share(1.0, 0) == share(1.0, 1) == 1.0
+    assert share(0.0, 0) < 0.15 and share(0.0, 1) < 0.15, "one identity among many"
+    assert 0.4 < share(0.5, 1) < 0.65
