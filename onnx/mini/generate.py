@@ -24,6 +24,8 @@ import tokens
 from identities import NORMAL, Cast, Casting, colour, colour_filter, identities
 from teacher import Kokoro
 
+BUILT_IN_SHARE = {"prosody": 0.6, "audio": 0.3}  # of the sentences, said by the built-in voices beyond their turn
+
 
 class Studio:
     def __init__(self, pack, device, seed, built_in_share, fuse=False, made=14, mandarin=0.4, strangers=False):
@@ -255,21 +257,19 @@ def main():
     parser.add_argument("--made", type=int, default=14, help="identities made from each voice")
     parser.add_argument("--strangers", action="store_true", help="identities whose timbre no mixture of voices has")
     parser.add_argument("--mandarin", type=float, default=0.4, help="share of the sentences")
-    parser.add_argument("--built-in", type=float, help="the built-in voices' share; 0.6 for prosody, 0.3 for audio")
+    parser.add_argument("--built-in", type=float, help=f"the built-in voices' share, if not {BUILT_IN_SHARE}")
     parser.add_argument("--seed", type=int, default=0, help="of the order of sentences and of the identities")
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--plain", action="store_true", help="do not compile")
     args = parser.parse_args()
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
     args.out.mkdir(parents=True, exist_ok=True)
-    begin, built_in = time.time(), args.built_in
-    if built_in is None:
-        built_in = 0.6 if args.kind == "prosody" else 0.3
+    begin = time.time()
     studio = Studio(
         args.pack,
         args.device,
         args.seed,
-        built_in,
+        BUILT_IN_SHARE[args.kind] if args.built_in is None else args.built_in,
         fuse=args.kind == "audio" and args.device == "cuda" and not args.plain,
         made=args.made,
         mandarin=args.mandarin,
